@@ -1,0 +1,60 @@
+"""Publishing what changed. Only services and runners publish, inside the change's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from django.db import connection, transaction
+from django.db.models import F
+from pydantic import BaseModel, ConfigDict
+
+from core.models import Event, Topic
+
+NOTIFY_CHANNEL = "openclio_events"
+"""PostgreSQL channel that wakes the tails of web processes."""
+
+
+class LiveEvent(BaseModel):
+    """Base of event payloads: typed, frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+
+
+def publish(topic: str, *events: LiveEvent) -> int:
+    """Append events to a topic and return the last number given.
+
+    Must run inside the transaction of the change. The topic's row lock gives numbers in commit
+    order without gaps, so a reader never skips a late commit.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("publish() belongs into a transaction.")
+    row, _ = Topic.objects.get_or_create(name=topic)
+    Topic.objects.filter(pk=row.pk).update(next_seq=F("next_seq") + len(events))
+    row.refresh_from_db(fields=["next_seq"])
+    first = row.next_seq - len(events)
+    Event.objects.bulk_create(
+        Event(topic=row, seq=first + index, kind=event.kind, payload=event.model_dump(mode="json"))
+        for index, event in enumerate(events)
+    )
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_notify(%s, %s)", [NOTIFY_CHANNEL, topic])
+    return row.next_seq - 1
+
+
+def last_seq(topic: str) -> int:
+    """The number of the newest event of a topic; 0 when there is none."""
+    row = Topic.objects.filter(name=topic).only("next_seq").first()
+    return row.next_seq - 1 if row else 0
+
+
+def since(topic: str, seq: int, limit: int = 500) -> Iterable[dict[str, Any]]:
+    """Events after ``seq``, oldest first, at most ``limit``."""
+    rows = Event.objects.filter(topic__name=topic, seq__gt=seq).order_by("seq")[:limit]
+    return [
+        {"seq": row.seq, "kind": row.kind, "at": row.created_at, "payload": row.payload}
+        for row in rows
+    ]

@@ -1,0 +1,147 @@
+"""The live tail: one per web process, telling open pages which topics have news.
+
+State lives in tables; an event says what changed. The tail reads ``(topic, next_seq)`` of the
+topics somebody watches, every :data:`POLL_SECONDS`, and wakes their pages through the channel
+layer of this process. On PostgreSQL a NOTIFY wakes it sooner; with Redis configured, groups reach
+every process. Nothing is lost when a wake-up is: pages compare numbers, not messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from channels.db import database_sync_to_async
+from channels.layers import get_channel_layer
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from core.models import Topic
+
+log = logging.getLogger("openclio.live")
+
+POLL_SECONDS = 0.12
+"""Pause between looks at the table (a reader sees an event within about 0.2 s)."""
+
+Renderer = Callable[..., dict[str, Any]]
+
+
+class Registry:
+    """Which app answers for which kind of topic; dotted paths, loaded on first use."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, tuple[str, str]] = {}
+
+    def register(self, prefix: str, *, authorize: str, render: str) -> None:
+        """Topics ``prefix:<id>``: ``authorize(user, id) -> bool`` and
+        ``render(user, id, kinds) -> {"html": str, ...}``."""
+        self._paths[prefix] = (authorize, render)
+
+    def authorize(self, topic: str) -> Callable[..., bool] | None:
+        """The access check of a topic, ``None`` for unknown prefixes."""
+        found = self._paths.get(topic.partition(":")[0])
+        return import_string(found[0]) if found else None
+
+    def renderer(self, topic: str) -> Renderer | None:
+        """The renderer of a topic, ``None`` for unknown prefixes."""
+        found = self._paths.get(topic.partition(":")[0])
+        return import_string(found[1]) if found else None
+
+
+registry = Registry()
+
+
+def group_name(topic: str) -> str:
+    """A channel group name for a topic (letters, digits, dots, hyphens only)."""
+    return "topic." + topic.replace(":", ".")
+
+
+class Tail:
+    """Follows the topics that have watchers."""
+
+    def __init__(self) -> None:
+        self._watchers: Counter[str] = Counter()
+        self._seen: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._nudge = asyncio.Event()
+
+    def watch(self, topic: str) -> None:
+        """Begin to follow a topic (counted)."""
+        self._watchers[topic] += 1
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def unwatch(self, topic: str) -> None:
+        """One watcher less; the last one ends the following."""
+        self._watchers[topic] -= 1
+        if self._watchers[topic] <= 0:
+            del self._watchers[topic]
+            self._seen.pop(topic, None)
+
+    async def _run(self) -> None:
+        listener = asyncio.create_task(_listen(self._nudge))
+        try:
+            while self._watchers:
+                try:
+                    await self._look()
+                except Exception:
+                    log.exception("The live tail could not read; it tries again.")
+                    await asyncio.sleep(1.0)
+                await self._pause()
+        finally:
+            listener.cancel()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._nudge.wait(), POLL_SECONDS)
+        self._nudge.clear()
+
+    async def _look(self) -> None:
+        numbers = await _numbers(list(self._watchers))
+        layer = get_channel_layer()
+        for topic, seq in numbers.items():
+            if self._seen.get(topic) != seq and layer is not None:
+                self._seen[topic] = seq
+                await layer.group_send(group_name(topic), {"type": "live.news", "seq": seq})
+
+
+@database_sync_to_async
+def _numbers(topics: list[str]) -> dict[str, int]:
+    rows = Topic.objects.filter(name__in=topics).values_list("name", "next_seq")
+    return {name: next_seq - 1 for name, next_seq in rows}
+
+
+async def _listen(nudge: asyncio.Event) -> None:
+    """Set ``nudge`` at every NOTIFY; does nothing on SQLite. Polling goes on beside it."""
+    if connection.vendor != "postgresql":
+        return
+    import psycopg
+
+    from core.events import NOTIFY_CHANNEL
+
+    params = await database_sync_to_async(connection.get_connection_params)()
+    allowed = {
+        key: params[key]
+        for key in ("host", "port", "user", "password", "dbname")
+        if params.get(key)
+    }
+    try:
+        async with await psycopg.AsyncConnection.connect(**allowed, autocommit=True) as link:
+            await link.execute(f"LISTEN {NOTIFY_CHANNEL}")
+            async for _ in link.notifies():
+                nudge.set()
+    except psycopg.Error:
+        log.warning("No NOTIFY from the database; pages follow by polling.")
+
+
+_tails: dict[int, Tail] = {}
+
+
+def tail() -> Tail:
+    """The tail of the running event loop."""
+    loop = asyncio.get_running_loop()
+    return _tails.setdefault(id(loop), Tail())
