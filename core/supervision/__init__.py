@@ -1,0 +1,1 @@
+"""Processes under one supervisor: started together, restarted when they die, gone together."""

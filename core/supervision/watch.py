@@ -1,0 +1,145 @@
+"""Watches a pool of workers from outside, and ticks what the product must look at regularly."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import close_old_connections
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from core import q2
+from core.models import Beat
+from core.tasks import CANARY_PREFIX
+
+logger = logging.getLogger(__name__)
+
+# Seconds.
+CANARY_EVERY = 4.0
+PATIENCE = 15.0
+TICK_EVERY = 2.0
+LOOK_EVERY = 0.5
+
+
+class Canary:
+    """Tells whether a pool still takes tasks, although its processes look alive.
+
+    One small task at a time is sent; a pool that leaves it lying for `patience` seconds hangs.
+    While every worker holds a task there is nobody to take it, so that time does not count.
+    """
+
+    def __init__(
+        self,
+        *,
+        send: Callable[[], None],
+        last_answer: Callable[[], datetime | None],
+        all_busy: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+        patience: float = PATIENCE,
+        interval: float = CANARY_EVERY,
+    ) -> None:
+        self._send, self._last_answer, self._all_busy = send, last_answer, all_busy
+        self._clock, self._patience, self._interval = clock, patience, interval
+        self._before: datetime | None = None
+        self._waiting_since: float | None = None
+        self._next = clock()
+
+    def hangs(self) -> bool:
+        """Look once; True exactly when the pool must be replaced."""
+        try:
+            return self._look()
+        except Exception:
+            # No verdict on the pool while the database does not answer.
+            self._waiting_since = None
+            raise
+
+    def _look(self) -> bool:
+        now = self._clock()
+        if self._waiting_since is None:
+            if now >= self._next:
+                self._before = self._last_answer()
+                self._send()
+                self._waiting_since = now
+            return False
+        if self._last_answer() != self._before:
+            self._waiting_since, self._next = None, now + self._interval
+            return False
+        if self._all_busy():
+            self._waiting_since = now
+            return False
+        if now - self._waiting_since <= self._patience:
+            return False
+        self._waiting_since, self._next = None, now
+        return True
+
+
+class Watch(threading.Thread):
+    """Ticks and canaries in the supervisor's process, beside its loop.
+
+    A thread, because a locked database may hold a query for many seconds, and the loop must stop
+    everything within five. `replace` is called when the pool `pool` hangs.
+    """
+
+    def __init__(self, *, pool: str, replace: Callable[[], None]) -> None:
+        super().__init__(name="watch", daemon=True)
+        self._beat_name = f"{CANARY_PREFIX}{pool}"
+        self._replace = replace
+        self._ended = threading.Event()
+        self._canary = Canary(
+            send=lambda: q2.wake("core.tasks.canary", pool),
+            last_answer=self._last_answer,
+            all_busy=lambda: q2.busy_workers(pool) >= settings.Q_CLUSTER["workers"],
+        )
+
+    def run(self) -> None:
+        """Look until `end()`; an error is logged and never ends the watch."""
+        _guarded(_forget_old_beats)
+        ticks = _ticks(settings.SUPERVISOR_TICKS)
+        next_tick = 0.0
+        while not self._ended.wait(LOOK_EVERY):
+            if time.monotonic() >= next_tick:
+                for tick in ticks:
+                    _guarded(tick)
+                next_tick = time.monotonic() + TICK_EVERY
+            _guarded(self._look)
+
+    def end(self) -> None:
+        """Stop looking; a query under way is not waited for."""
+        self._ended.set()
+
+    def _look(self) -> None:
+        if self._canary.hangs() and not self._ended.is_set():
+            logger.warning("The workers take no tasks although they look alive; replacing them.")
+            self._replace()
+
+    def _last_answer(self) -> datetime | None:
+        return Beat.objects.filter(name=self._beat_name).values_list("beat_at", flat=True).first()
+
+
+def _ticks(paths: Sequence[str]) -> list[Callable[[], object]]:
+    found: list[Callable[[], object]] = []
+    for path in paths:
+        try:
+            found.append(import_string(path))
+        except ImportError:
+            logger.exception("The tick %s cannot be imported.", path)
+    return found
+
+
+def _guarded(call: Callable[[], object]) -> None:
+    close_old_connections()
+    try:
+        call()
+    except Exception:  # the watch must outlive whatever goes wrong in one look
+        logger.exception("A regular task of the supervisor failed; it is tried again.")
+    finally:
+        close_old_connections()
+
+
+def _forget_old_beats() -> None:
+    """Beats of pools that were replaced by a later start carry no news."""
+    day_ago = timezone.now() - timedelta(days=1)
+    Beat.objects.filter(name__startswith=CANARY_PREFIX, beat_at__lt=day_ago).delete()
