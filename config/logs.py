@@ -105,5 +105,6 @@ def configure(*, level: str, style: str) -> dict[str, Any]:
             "httpx2": {"level": "WARNING"},
             "openai": {"level": "WARNING"},
             "numba": {"level": "WARNING"},
+            "faiss": {"level": "WARNING"},
         },
     }

@@ -50,6 +50,7 @@ HTTPS = env.flag("HTTPS", default=False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=9)
+PORT = env.integer("PORT", 8000, low=1, high=65535)
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
@@ -260,7 +261,8 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 # `setup` collects and fingerprints the static files; until then, and while developing, whitenoise
 # finds them where they lie.
-STATIC_BUILT = (STATIC_ROOT / "staticfiles.json").is_file() and not DEBUG
+COLLECTING = sys.argv[1:2] == ["collectstatic"]
+STATIC_BUILT = COLLECTING or (not DEBUG and (STATIC_ROOT / "staticfiles.json").is_file())
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "artifacts": {

@@ -80,18 +80,20 @@ class Watch(threading.Thread):
     """Ticks and canaries in the supervisor's process, beside its loop.
 
     A thread, because a locked database may hold a query for many seconds, and the loop must stop
-    everything within five. `replace` is called when the pool `pool` hangs.
+    everything within five. `replace` is called when `pool` with its number of workers
+    hangs; without workers there are only ticks.
     """
 
-    def __init__(self, *, pool: str, replace: Callable[[], None]) -> None:
+    def __init__(self, *, pool: str, workers: int, replace: Callable[[], None]) -> None:
         super().__init__(name="watch", daemon=True)
         self._beat_name = f"{CANARY_PREFIX}{pool}"
         self._replace = replace
+        self._has_pool = workers > 0
         self._ended = threading.Event()
         self._canary = Canary(
             send=lambda: q2.wake("core.tasks.canary", pool),
             last_answer=self._last_answer,
-            all_busy=lambda: q2.busy_workers(pool) >= settings.Q_CLUSTER["workers"],
+            all_busy=lambda: q2.busy_workers(pool) >= workers,
         )
 
     def run(self) -> None:
@@ -111,7 +113,7 @@ class Watch(threading.Thread):
         self._ended.set()
 
     def _look(self) -> None:
-        if self._canary.hangs() and not self._ended.is_set():
+        if self._has_pool and self._canary.hangs() and not self._ended.is_set():
             logger.warning("The workers take no tasks although they look alive; replacing them.")
             self._replace()
 

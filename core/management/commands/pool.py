@@ -1,0 +1,17 @@
+"""Holds worker processes; `serve` starts it and answers for it."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from core import q2
+
+
+class Command(BaseCommand):
+    """`manage.py pool`"""
+
+    help = "Hold the worker processes. Started by serve, which restarts it when it hangs or dies."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        """Run until told to stop."""
+        q2.hold_workers()

@@ -1,0 +1,160 @@
+"""What `manage.py serve` runs, and how it tells that all of it is ready."""
+
+import errno
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from types import FrameType
+
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.db import connection
+from django.utils.module_loading import import_string
+
+from core import q2
+from core.supervision.supervisor import Service, Supervisor
+from core.supervision.warmth import is_warm
+from core.supervision.watch import Watch
+
+# Libraries that would start a thread per core in every worker, where one analysis already keeps
+# several workers busy.
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+
+# Seconds.
+KEEP_CONNECTIONS = 60
+PROBE_EVERY = 0.25
+PROBE_WAIT = 2.0
+
+
+def first_owner_line(base: str = "") -> str:
+    """One line with the link for the first owner; empty once somebody owns the installation."""
+    path = import_string(settings.FIRST_OWNER_LINK)()
+    if not path:
+        return ""
+    return (
+        f"First visit, a link good for one use: {base or address('127.0.0.1', settings.PORT)}{path}"
+    )
+
+
+def address(host: str, port: int) -> str:
+    """The address a person opens; a wildcard host is reached through the loopback."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    return f"http://{shown}:{port}"
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise CommandError with the way out when `port` cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise CommandError(
+                    f"Port {port} is taken by another program. Stop that one, or choose another "
+                    f"port: make run PORT={port + 1}"
+                ) from error
+            raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.") from error
+
+
+class Serving:
+    """One installation on this host: a web process, a pool of workers, and their supervisor."""
+
+    def __init__(
+        self, *, host: str, port: int, workers: int, web: bool, say: Callable[[str], None]
+    ) -> None:
+        self._host, self._port, self._workers, self._web, self._say = host, port, workers, web, say
+        self._pool = f"{socket.gethostname()}-{os.getpid()}"
+        self._supervisor = Supervisor([*self._web_services(), *self._pool_services()])
+        self._next_probe = 0.0
+        self._ready = False
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        watch = Watch(
+            pool=self._pool,
+            workers=self._workers,
+            replace=lambda: self._supervisor.restart("workers"),
+        )
+        # A database connection must not be shared with the processes started from here on.
+        connection.close()
+        watch.start()
+        try:
+            self._supervisor.run(each=self._until_ready)
+        finally:
+            watch.end()
+        self._say("Stopped.")
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._supervisor.stop()
+
+    def _web_services(self) -> list[Service]:
+        if not self._web:
+            return []
+        command = [sys.executable, "-m", "daphne", "-v", "0", "-b", self._host]
+        command += ["-p", str(self._port), "--server-name", "openclio"]
+        if settings.TRUSTED_PROXIES:
+            command += ["--proxy-headers"]
+        return [Service("web", [*command, "config.asgi:application"], _in_checkout())]
+
+    def _pool_services(self) -> list[Service]:
+        if not self._workers:
+            return []
+        environment = {
+            **ONE_THREAD,
+            **_in_checkout(),
+            q2.POOL_VARIABLE: self._pool,
+            "WORKERS": str(self._workers),
+            "DATABASE_KEEP_SECONDS": str(KEEP_CONNECTIONS),
+        }
+        services = [Service("workers", [sys.executable, _manage(), "pool"], environment)]
+        if not is_warm():
+            warm = [sys.executable, _manage(), "warm"]
+            services.append(Service("warm-up", warm, environment, once=True))
+        return services
+
+    def _until_ready(self) -> None:
+        """Probe until the web process answers, then say so once."""
+        now = time.monotonic()
+        if self._ready or now < self._next_probe:
+            return
+        self._next_probe = now + PROBE_EVERY
+        if self._web and not _answers(self._host, self._port):
+            return
+        self._ready = True
+        if not self._web:
+            self._say(f"OpenClio works here with {self._workers} workers. Ctrl-C stops it.")
+            return
+        base = address(self._host, self._port)
+        self._say(f"OpenClio is ready: {base}/   Ctrl-C stops it.")
+
+
+def _manage() -> str:
+    return str(settings.BASE_DIR / "manage.py")
+
+
+def _in_checkout() -> dict[str, str]:
+    """Let programs find our packages wherever `serve` was started from."""
+    found = [str(settings.BASE_DIR), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, found))}
+
+
+def _answers(host: str, port: int) -> bool:
+    shown = address(host, port).removeprefix("http://")
+    probe = HTTPConnection(shown, timeout=PROBE_WAIT)
+    try:
+        probe.request("GET", "/live", headers={"Host": settings.ALLOWED_HOSTS[0].lstrip(".*")})
+        return probe.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        probe.close()
