@@ -15,7 +15,7 @@ from accounts.models import Membership, Role, User, Workspace
 from core.models import WorkStatus
 from projects.models import Conversation, Dataset, DatasetStatus, Import, Project
 
-PASSWORD = "correct horse battery staple"  # noqa: S105 - the cast's password in the test database
+PASSWORD = "correct horse battery staple"
 SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
 REQUESTS = (
     ("I cannot sign in since I changed my phone", "en"),

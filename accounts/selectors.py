@@ -1,0 +1,49 @@
+"""Reads about people, ready for pages."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.models import ApiKey, Membership, Role, User, Workspace
+from core.errors import NotFound
+
+
+def person(request: HttpRequest) -> User:
+    """The signed-in person behind a request; raises :class:`NotFound` for everybody else."""
+    if not isinstance(request.user, User):
+        raise NotFound
+    return request.user
+
+
+def memberships(user: User) -> QuerySet[Membership]:
+    """The person's workspaces with their roles, oldest first."""
+    return Membership.objects.filter(user=user).select_related("workspace").order_by("id")
+
+
+def current_membership(user: User) -> Membership | None:
+    """The membership whose workspace the person looks at: the oldest one."""
+    return memberships(user).first() if user.is_authenticated else None
+
+
+def current_workspace(user: User) -> Workspace:
+    """The workspace the person looks at; raises :class:`NotFound` for members of none."""
+    membership = current_membership(user)
+    if membership is None:
+        raise NotFound
+    return membership.workspace
+
+
+def members(workspace: Workspace) -> list[Membership]:
+    """Everybody in the workspace, owners first, then by name. One query."""
+    rows = Membership.objects.filter(workspace=workspace).select_related("user")
+    return sorted(rows, key=lambda row: (-Role.values.index(row.role), str(row.user).lower()))
+
+
+def api_keys(user: User) -> QuerySet[ApiKey]:
+    """The person's open keys, newest first."""
+    return (
+        ApiKey.objects.filter(user=user, revoked_at=None)
+        .select_related("workspace")
+        .order_by("-id")
+    )
