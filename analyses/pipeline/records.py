@@ -70,7 +70,8 @@ class Prepared:
     """A conversation ready for a model.
 
     ``turns`` are redacted; ``spans`` refer to the original texts; ``kept`` is the half-open range
-    of turns that survived truncation; ``tokens`` counts the kept, redacted text.
+    of turns from the first to the last that survived truncation and ``dropped`` the half-open
+    range left out of its middle (empty: none); ``tokens`` counts the kept, redacted text.
     """
 
     position: int
@@ -79,6 +80,7 @@ class Prepared:
     kept: tuple[int, int]
     tokens: int
     language: str
+    dropped: tuple[int, int] = (0, 0)
 
 
 # facets ------------------------------------------------------------------------------------

@@ -1,0 +1,144 @@
+"""Electronic addresses and secrets: e-mail, links that carry a credential, IP, keys, passwords.
+
+Every pattern is linear: runs are bounded or possessive and start only at their own border, so no
+text makes them backtrack. Finders take a readable text (see ``hostile.py``) and yield
+``(start, end, kind)``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+
+Found = tuple[int, int, str]
+
+# RFC 5321 bounds the local part to 64 and a label to 63 octets. Latin letters only: in Chinese or
+# Japanese text the words before an address touch it.
+_LOCAL = r"A-Za-z0-9_.!#$%&'*+/=?^`{|}~\u00c0-\u024f-"
+_EMAIL = re.compile(
+    rf"(?<![{_LOCAL}])[{_LOCAL}]{{1,64}}+[ \t]?@[ \t]?"
+    r"(?:[A-Za-z0-9\u00c0-\u024f-]{1,63}+\.){1,8}+[A-Za-z\u00c0-\u024f]{2,24}"
+)
+_SPELLED = re.compile(
+    r"(?<![\w.+-])[\w.+-]{1,64}+"
+    r"(?:[ ]?[\[({<][ ]?at[ ]?[\])}>][ ]?(?:[a-z0-9-]{1,63}+(?:\.|[ ]?[\[({<]?[ ]?dot[ ]?[\])}>]?[ ]?))"
+    r"|[ ]at[ ][a-z0-9-]{1,63}+[ ](?:dot|punkt|punto|point)[ ]"
+    r"|[ ]?@[ ]?[a-z0-9-]{1,63}+[ ](?:dot|punkt|punto|point|\.)[ ])"
+    r"(?:com|net|org|edu|gov|info|io|co|de|fr|es|it|uk|nl|br|in|eu)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+_PROVIDER = re.compile(
+    r"(?<![\w.+-])[\w.+-]{1,64}+[ ](?:at|@)[ ]?"
+    r"(?:gmail|hotmail|yahoo|outlook|icloud|protonmail|gmx|rediff(?:mail)?)(?:[ ]?\.[ ]?[a-z]{2,3})?(?![a-z])",
+    re.IGNORECASE,
+)
+
+_URL = re.compile(r"(?<![A-Za-z0-9])[A-Za-z][A-Za-z0-9+.-]{1,15}+://[^\s<>\"'\x00]{3,4000}+")
+_USERINFO = re.compile(r"^[^:]+://[^/@\s]+@")
+_SECRET_QUERY = re.compile(
+    r"[?&#;](?:[a-z_-]{0,24}(?:token|secret|passwor[dt]|passwd|api_?key|apikey|signature|session)"
+    r"|key|sig|pwd|pass|auth|code|sid|otp|jwt|hash|access_?key|awsaccesskeyid|x-amz-[a-z-]{1,30})"
+    r"=[^&#\s]{3}",
+    re.IGNORECASE,
+)
+# A path part only a machine makes up: 24 and more characters of letters and digits mixed.
+_OPAQUE = re.compile(
+    r"/(?=[A-Za-z_-]{0,200}[0-9])(?=[0-9_-]{0,200}[A-Za-z])(?![a-z]{2,30}-)[A-Za-z0-9_-]{24,}"
+)
+
+_IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
+_IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{3,39}+(?![\w:])")
+_MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?![\w:-])")
+_VERSION = re.compile(r"(?:version|release|build|firmware|kernel|\bv)\W{0,3}$", re.IGNORECASE)
+
+_SECRET = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,200}+"
+    r"|gh[pousr]_[A-Za-z0-9]{20,255}+|github_pat_[A-Za-z0-9_]{20,255}+|glpat-[A-Za-z0-9_-]{16,64}+"
+    r"|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{30,40}+|xox[abprs]-[A-Za-z0-9-]{10,255}+"
+    r"|eyJ[A-Za-z0-9_-]{8,4000}+\.[A-Za-z0-9_-]{8,4000}+(?:\.[A-Za-z0-9_-]{0,4000}+)?"
+    r"|Bearer [A-Za-z0-9._~+/=-]{16,4000}+"
+    r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s]{0,8000}(?:-----END [A-Z ]{0,30}-----)?"
+    r")"
+)
+_PASSWORD = re.compile(
+    r"\b(?:password|passwd|passwort|kennwort|passcode|pin|pin code|contraseña|mot de passe|senha"
+    r"|wachtwoord)[ \t]*(?:[:=]|is\b|ist\b|es\b|est\b|é\b)[ \t]*[\"'“]?"
+    r"(?P<value>(?=[^\s\x00]{0,63}[0-9!@#$%^&*])[^\s\x00\"'”]{3,64}+)",
+    re.IGNORECASE,
+)
+
+
+def emails(text: str, lower: str) -> Iterator[Found]:
+    """E-mail addresses, also as typed: ``name @ host.com``, ``name (at) host dot com``."""
+    if "@" in text:
+        for match in _EMAIL.finditer(text):
+            yield match.start(), match.end(), "email"
+    if "dot" in lower or "[at]" in lower or "(at)" in lower or " . " in lower or "pun" in lower:
+        for match in _SPELLED.finditer(text):
+            yield match.start(), match.end(), "email"
+    if "mail" in lower or "yahoo" in lower or "outlook" in lower or "icloud" in lower:
+        for match in _PROVIDER.finditer(text):
+            yield match.start(), match.end(), "email"
+
+
+def links(text: str, lower: str) -> Iterator[Found]:
+    """Links that carry a login, a token or another secret; plain links stay."""
+    if "://" not in lower:
+        return
+    for match in _URL.finditer(text):
+        url = match.group()
+        if _USERINFO.search(url) or _SECRET_QUERY.search(url) or _OPAQUE.search(url):
+            yield match.start(), match.end() - (url[-1] in ".,;:!?)"), "link"
+
+
+def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address can belong to someone: not loopback, a mask or a group address."""
+    return not (address.is_loopback or address.is_unspecified or address.is_multicast)
+
+
+def _ipv4(text: str) -> Iterator[Found]:
+    for match in _IPV4.finditer(text):
+        try:
+            address = ipaddress.IPv4Address(match.group())
+        except ValueError:
+            continue
+        netmask = match.group().startswith(("255.", "0."))
+        before = text[max(0, match.start() - 12) : match.start()]
+        if _public(address) and not netmask and not _VERSION.search(before):
+            yield match.start(), match.end(), "ip"
+
+
+def _ipv6(text: str) -> Iterator[Found]:
+    for match in _IPV6.finditer(text):
+        found = match.group().rstrip(":") if not match.group().endswith("::") else match.group()
+        # Code and clock times are full of colons; an address has digits and three groups.
+        if found.count(":") < 3 and not found.lower().startswith(("2", "f")):
+            continue
+        try:
+            address = ipaddress.IPv6Address(found)
+        except ValueError:
+            continue
+        if _public(address) and any(char.isdigit() for char in found):
+            yield match.start(), match.start() + len(found), "ip"
+
+
+def networks(text: str) -> Iterator[Found]:
+    """IPv4, IPv6 and hardware addresses that can belong to someone."""
+    if text.count(".") > 2:
+        yield from _ipv4(text)
+    if text.count(":") > 1:
+        yield from _ipv6(text)
+    if text.count(":") > 4 or text.count("-") > 4:
+        for match in _MAC.finditer(text):
+            yield match.start(), match.end(), "ip"
+
+
+def secrets(text: str, lower: str) -> Iterator[Found]:
+    """API keys, tokens and private keys by their published shapes; passwords by the words before."""
+    for match in _SECRET.finditer(text):
+        yield match.start(), match.end(), "secret"
+    if "pass" in lower or "pin" in lower or "contrase" in lower or "kennwort" in lower:
+        for match in _PASSWORD.finditer(text):
+            yield match.start("value"), match.end("value"), "secret"

@@ -1,0 +1,277 @@
+"""Names of people: after an introduction, in an answer, in a greeting, in a speaker label.
+
+A name that was introduced anywhere is then removed from every turn of the conversation. Rules
+only, no model: names nobody introduces stay, which is why summaries are told to leave out names
+and the last check reads every cluster text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from analyses.pipeline.redaction.addresses import Found
+from analyses.pipeline.redaction.words import (
+    AMBIGUOUS,
+    GIVEN_NAMES,
+    NOT_NAMES,
+    NOT_PEOPLE,
+    ROLE_WORDS,
+)
+
+KEPT_ROLES = frozenset({"customer", "agent", "user", "assistant", "system", "tool"})
+"""Roles of the data schema; never a speaker's name."""
+
+_WORD = r"[^\W\d_][\w'’\-]{0,30}+"
+_CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪĮİĶĻŁŃŅŇŌŐŒŘŚŞŠŢŤŪŮŰŲŹŻŽΑ-ΩА-Я]" + r"[\w'’\-]{0,30}+"
+_WORDS = re.compile(_WORD)
+_PARTICLES = frozenset("de del della der den di da dos van von zu bin ibn al el la le ter ten".split())
+
+# Followed by a name whatever its case. Linear: literal words, then the position is handed on.
+_STRONG = re.compile(
+    r"\b(?:my (?:full |first |last |sur|family |given |real |user )?name(?:['’]?s| is| was)?"
+    r"|the name(?:['’]?s| is)|(?:you )?(?:can|may) call me|just call me|i am called|i['’]m called"
+    r"|(?:customer|passenger|cardholder|contact|full|first|last)(?:['’]s)? name(?: is)?"
+    r"|ich hei(?:ß|ss)e|mein (?:vor|nach)?name (?:ist|lautet)"
+    r"|je m['’]\s?appelle|mon (?:pré)?nom (?:est|c['’]est)|je me nomme"
+    r"|me llamo|mi (?:nombre|apellido)(?: completo)? es"
+    r"|mi chiamo|il mio (?:nome|cognome) [èe]"
+    r"|(?:eu )?me chamo|chamo-me|meu nome [ée]"
+    r"|ik heet|mijn naam is|jag heter|mitt namn är|jeg he(?:t|dd)er|mit navn er"
+    r"|nazywam się|mam na imię|jmenuji se|mă numesc|nimeni on|benim adım"
+    r"|nama saya(?: adalah)?|tên tôi là|tôi tên là|mera naa?m"
+    r"|меня зовут|мене звати)(?=[\s:,])[\s:,]{1,3}",
+    re.IGNORECASE,
+)
+_FORM = re.compile(r"(?:^|[\n\x00])[ \t]*(?:name|nom|nombre|nome)[ \t]*[:=][ \t]*", re.IGNORECASE)
+# Followed by a name only if what follows looks like one.
+_WEAK = re.compile(
+    r"\b(?:(?i:i am|i['’]m|i m|this is|it['’]s|it is|here is|ich bin|hier ist|hier spricht"
+    r"|je suis|c['’]est|yo soy|soy|habla|sono|parla|eu sou|sou|ik ben|jag är|jestem))[ ]"
+    rf"(?P<name>{_CAP}(?:[ ]{_CAP}){{0,3}})"
+    r"(?P<after>[ ]?(?:(?i:,|\.|!|$|from\b|with\b|at\b|here\b|speaking\b|calling\b|von\b|vom\b"
+    r"|am apparat|de\b|del?\b|à l['’]appareil|da\b|and\b|und\b))?)"
+)
+_ANNOUNCED = re.compile(r"from|with|speaking|calling|here|am apparat|à l|vom", re.IGNORECASE)
+_TITLE = re.compile(
+    r"\b(?:Mr|Mrs|Ms|Mx|Miss|Dr|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sig|Mevrouw"
+    rf"|Meneer)\.?[ ](?P<name>{_CAP}(?:[ ]{_CAP})?)"
+)
+_GREETED = re.compile(
+    r"\b(?i:hi|hello|hey|dear|thanks|thank you|bye|goodbye|welcome|morning|afternoon|evening"
+    r"|bonjour|salut|merci|hallo|danke|lieber?|hola|gracias|estimad[oa]|ciao|grazie|gentile|olá"
+    rf"|obrigad[oa]|cher|chère)[ ]?,?[ ](?P<name>{_CAP}(?:[ ]{_CAP})?)"
+)
+_SIGNED = re.compile(
+    r"(?i:regards|sincerely|cheers|best wishes|yours truly|grüße|gruß|cordialement|saludos"
+    rf"|saluti|atenciosamente)[ ]?,?[ ]{{0,2}}\n\s{{0,3}}(?P<name>{_CAP}(?:[ ]{_CAP}){{0,2}})"
+)
+_SPEAKING = re.compile(
+    rf"(?:^|\x00)(?P<name>{_CAP}(?:[ ]{_CAP})?)[ ](?:speaking|am Apparat)(?![\w])"
+)
+_ASKED = re.compile(
+    r"(?:\byour (?:full |first |last |good |sur)?name|who am i (?:speaking|talking|chatting)"
+    r"|name (?:please|on the (?:account|order|card|booking))|(?:what|which) name"
+    r"|\b(?:ihr|ihren|deinen?) (?:vollständigen )?namen?|votre nom|ton nom|su nombre|tu nombre"
+    r"|(?:il )?suo nome|seu nome|お名前|您的姓名|성함)[^\x00]{0,80}$",
+    re.IGNORECASE,
+)
+_ANSWER = re.compile(
+    r"(?i:(?:yes|yeah|sure|ok|okay|of course|certainly|hi|hello|ja|oui|sí|sì|sim|klar|it['’]s|it is"
+    r"|its|es ist|c['’]est|es|è|é|gerne|bien sûr|claro)[ ,.!]{1,3}){0,3}"
+    rf"(?P<name>{_WORD}(?:[ ]{_WORD}){{0,3}})[ ]?[.,!]?"
+)
+_EAST_ASIAN = re.compile(
+    r"(?:我叫|我的名字是|我的名字叫|我姓)(?P<zh>[\u4e00-\u9fff]{2,3})(?![\u4e00-\u9fff]{2})"
+    r"|(?:名前は|氏名は|名前:)[ ]?(?P<ja>[\u4e00-\u9fff\u3040-\u30ff・ ]{2,12}?)(?=です|と申|とい|だ|。|$|\x00)"
+    r"|(?P<ja2>[\u4e00-\u9fff\u30a0-\u30ff・]{2,10})(?=と申します|と申し|といいます|と言います)"
+    r"|(?:제|내) 이름은 (?P<ko>[\uac00-\ud7a3]{2,4}?)(?=입니다|이에요|예요|이야|야)"
+    r"|저는 (?P<ko2>[\uac00-\ud7a3]{2,4}?)(?=이?라고 합니다)"
+)
+_EAST_HINT = re.compile("我叫|我的名字|我姓|名前|氏名|と申|といいます|と言います|이름은|라고 합니다")
+_DEVANAGARI = re.compile(r"मेरा नाम (?P<name>[\u0900-\u097f]{2,20}(?: [\u0900-\u097f]{2,20})?) (?:है|हे)")
+_MOST_TERMS = 400
+
+
+def _possible(word: str) -> bool:
+    bare = word.lower().replace("’", "'").removesuffix("'s")
+    return len(bare) > 1 and bare not in NOT_NAMES
+
+
+def _name_at(text: str, start: int) -> int:
+    """End of the name that starts at ``start``, or ``start`` when what stands there is none.
+
+    Up to four words: once the first is capitalised the others have to be (particles aside);
+    in lower-case typing two words at most.
+    """
+    end, count, capital = start, 0, False
+    position = start
+    while count < 4:
+        match = _WORDS.match(text, position)
+        if match is None:
+            break
+        word = match.group()
+        if count == 0:
+            capital = word[0].isupper()
+        if not _continues(word, count, capital):
+            break
+        count += 1
+        if word.lower() not in _PARTICLES:
+            end = match.end()
+        if text[match.end() : match.end() + 1] != " ":
+            break
+        position = match.end() + 1
+    return end
+
+
+def _continues(word: str, count: int, capital: bool) -> bool:
+    if capital and count and word.lower() in _PARTICLES:
+        return True
+    if not _possible(word) or (count == 0 and word.lower() in NOT_PEOPLE):
+        return False
+    return word[0].isupper() if capital else count < 2
+
+
+def _given(name: str) -> bool:
+    return name.split()[0].lower().replace("’", "'").removesuffix("'s") in GIVEN_NAMES
+
+
+def _people(name: str) -> bool:
+    """Whether no word of a capitalised sequence is known to be something else."""
+    words = name.lower().split()
+    return not any(word in NOT_PEOPLE or word in NOT_NAMES for word in words)
+
+
+def _introduced(text: str) -> Iterator[tuple[int, int]]:
+    for pattern in (_STRONG, _FORM):
+        for match in pattern.finditer(text):
+            end = _name_at(text, match.end())
+            if end > match.end():
+                yield match.end(), end
+
+
+def _weakly(text: str) -> Iterator[tuple[int, int]]:
+    for match in _WEAK.finditer(text):
+        start = match.start("name")
+        end = _name_at(text, start)
+        if end <= start:
+            continue
+        name = text[start:end]
+        announced = _ANNOUNCED.search(match.group("after")) and match.group().lower()[:2] != "i "
+        two_words = " " in name and not match.group().lower().startswith(("ich", "it", "c", "sono"))
+        if _given(name) or (_people(name) and (announced or (two_words and match.group("after")))):
+            yield start, end
+
+
+def _addressed(text: str) -> Iterator[tuple[int, int]]:
+    for match in _TITLE.finditer(text):
+        if _people(match.group("name")):
+            yield match.span("name")
+    for match in _GREETED.finditer(text):
+        if _given(match.group("name")):
+            start = match.start("name")
+            yield start, max(_name_at(text, start), start + len(match.group("name").split()[0]))
+    for pattern in (_SIGNED, _SPEAKING):
+        for match in pattern.finditer(text):
+            if _people(match.group("name")):
+                yield match.span("name")
+
+
+def _eastern(text: str) -> Iterator[tuple[int, int]]:
+    if not text.isascii():
+        if _EAST_HINT.search(text):
+            for match in _EAST_ASIAN.finditer(text):
+                yield match.span(match.lastgroup or 0)
+        if "मेरा नाम" in text:
+            for match in _DEVANAGARI.finditer(text):
+                yield match.span("name")
+
+
+def answers(turns: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int, int]]:
+    """``(turn, start, end)`` of bare names given right after somebody else asked for one.
+
+    ``turns`` are ``(role, readable text)``.
+    """
+    for index, (role, text) in enumerate(turns[1:], start=1):
+        asker, question = turns[index - 1]
+        if asker == role or len(text) > 90 or not _ASKED.search(question[-160:]):
+            continue
+        match = _ANSWER.match(text.strip())
+        if match is None or match.end() < len(text.strip()):
+            continue
+        name = match.group("name")
+        if all(_possible(word) for word in name.split()):
+            start = text.find(name)
+            yield index, start, start + len(name)
+
+
+def speaker_labels(roles: Sequence[str]) -> Mapping[str, str]:
+    """Stable labels for roles that name a person: ``Speaker 1`` … in order of appearance.
+
+    Roles made of known role words (``agent_2``, ``Project Manager``, ``Speaker 3``) keep
+    their wording and are not in the result.
+    """
+    labels: dict[str, str] = {}
+    for role in roles:
+        if role not in labels and _names_person(role):
+            labels[role] = f"Speaker {len(labels) + 1}"
+    return labels
+
+
+_ROLE_SPLIT = re.compile(r"[\W\d_]+")
+
+
+def _names_person(role: str) -> bool:
+    if role in KEPT_ROLES:
+        return False
+    words = [word for word in _ROLE_SPLIT.split(role.lower()) if word]
+    return not all(len(word) == 1 and word.isascii() or word in ROLE_WORDS for word in words)
+
+
+def _terms(names: Iterator[str]) -> tuple[set[str], set[str]]:
+    """Full names and their parts as ``(any case, capitalised only)``."""
+    loose: set[str] = set()
+    strict: set[str] = set()
+    for name in names:
+        parts = {name, *_WORDS.findall(name)}
+        for part in parts:
+            bare = part.removesuffix("'s").removesuffix("’s").strip("'’-")
+            low = bare.lower()
+            if len(bare) < (3 if bare.isascii() else 2) or low in NOT_NAMES or low in _PARTICLES:
+                continue
+            (strict if low in AMBIGUOUS or low in NOT_PEOPLE else loose).add(bare)
+    return loose, strict
+
+
+def _edge(char: str) -> bool:
+    return not (char.isalnum() or char == "_") or char >= "\u3040"
+
+
+def _occurrences(text: str, needle: str) -> Iterator[tuple[int, int]]:
+    position = text.find(needle)
+    while position >= 0:
+        end = position + len(needle)
+        before_ok = position == 0 or _edge(text[position - 1])
+        if before_ok and (end == len(text) or _edge(text[end])):
+            yield position, end
+        position = text.find(needle, end)
+
+
+def mentions(text: str, lower: str, names: Sequence[str]) -> Iterator[Found]:
+    """Every other place where one of ``names`` or a part of it stands as a word."""
+    loose, strict = _terms(iter(names))
+    for term in sorted(loose)[:_MOST_TERMS]:
+        for start, end in _occurrences(lower, term.lower()):
+            yield start, end, "name"
+    for term in sorted(strict)[:_MOST_TERMS]:
+        for variant in {term.capitalize(), term.upper()}:
+            for start, end in _occurrences(text, variant):
+                yield start, end, "name"
+
+
+def introductions(text: str) -> Iterator[Found]:
+    """Names in a readable text that somebody introduces, signs or addresses."""
+    for finder in (_introduced, _weakly, _addressed, _eastern):
+        for start, end in finder(text):
+            yield start, end, "name"
+
