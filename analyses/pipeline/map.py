@@ -1,0 +1,202 @@
+"""The map: one point per conversation, near when they speak of near things.
+
+PaCMAP (Wang, Huang, Rudin and Shaposhnik 2021, JMLR 22(201)) lays out at most 50,000 landmarks;
+the rest are placed among their nearest landmarks. Its compiled parts are built at the first import
+of the package and kept on disk by numba (in ``NUMBA_CACHE_DIR`` or beside the package), so that
+later processes start in well under a second. :func:`warm` does that import; call it from a process
+of its own at set-up: ``python -m analyses.pipeline.map``. A server that forks must not call it,
+because numba's OpenMP threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from analyses.pipeline.base import Context, Matrix, StageParams
+from analyses.pipeline.neighbours import nearest
+from analyses.pipeline.records import Layout, MapInputs
+
+SMALL = 15
+"""Below this many points neighbourhoods mean nothing to PaCMAP; a plane through them does."""
+
+EDGE = 0.94
+"""Where the bulk of the points ends; what lies beyond is pressed into the margin up to 1."""
+
+BULK = (0.5, 99.5)
+"""Percentiles that count as the bulk: one stray point must not shrink everything else."""
+
+_lock = threading.Lock()
+"""PaCMAP keeps its random state in a module global, so only one fit may run at a time."""
+
+
+class MapParams(StageParams):
+    """How the map is drawn. ``neighbours`` is PaCMAP's n_neighbors (its authors' default: 10)."""
+
+    landmarks: int = Field(default=50_000, ge=SMALL, le=200_000)
+    neighbours: int = Field(default=10, ge=2, le=100)
+    anchors: int = Field(default=8, ge=1, le=50)
+
+
+class MapStage:
+    """Vectors in, coordinates in [-1, 1] out, as one :class:`Layout`."""
+
+    key: ClassVar[str] = "map"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("embed", "cluster")
+    Params: ClassVar[type[StageParams]] = MapParams
+
+    def __init__(self, params: MapParams | None = None) -> None:
+        self.params = params or MapParams()
+
+    async def run(self, inputs: MapInputs, context: Context) -> AsyncIterator[Layout]:
+        """Yield the layout. It looks at the vectors only; the labels guide nothing."""
+        context.check()
+        total = int(inputs.vectors.shape[0])
+        context.report(0, total)
+        layout = await context.compute(draw, inputs.vectors, self.params, context.seed)
+        context.check()
+        context.report(total, total)
+        yield layout
+
+
+def draw(vectors: Matrix, params: MapParams, seed: int) -> Layout:
+    """Lay out ``vectors`` (``(n, d)``, any scale). Same vectors, parameters and seed, same map."""
+    rows = unit(vectors)
+    size = rows.shape[0]
+    distinct = 0 if size < SMALL else _distinct(rows, SMALL)
+    if distinct < SMALL:
+        return _simple(rows)
+    if size <= params.landmarks:
+        return Layout(xy=scale(_pacmap(rows, params.neighbours, seed)), method="pacmap")
+    chosen = np.sort(np.random.default_rng(seed).permutation(size)[: params.landmarks])
+    placed = _pacmap(rows[chosen], params.neighbours, seed)
+    xy = np.empty((size, 2), dtype=np.float32)
+    xy[chosen] = placed
+    others = np.setdiff1d(np.arange(size), chosen, assume_unique=True)
+    xy[others] = beside(rows[chosen], placed, rows[others], params.anchors)
+    return Layout(xy=scale(xy), method=f"pacmap, {params.landmarks:,} landmarks")
+
+
+def unit(vectors: Matrix) -> Matrix:
+    """Rows of length one; rows that are not finite or have no length become zero."""
+    clean = np.nan_to_num(np.asarray(vectors, dtype=np.float32), posinf=0.0, neginf=0.0)
+    length = np.linalg.norm(clean, axis=1, keepdims=True)
+    return np.asarray(clean / np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def beside(items: Matrix, places: Matrix, queries: Matrix, anchors: int) -> Matrix:
+    """Place each query among its nearest ``items``: their places, averaged by similarity.
+
+    ``items`` ``(m, d)`` and ``queries`` ``(n, d)`` are unit rows, ``places`` is ``(m, 2)``.
+    The weights fall steeply, so a query near one item lands there and not half-way to the next
+    island.
+    """
+    found, scores = nearest(items, queries, anchors)
+    weights = np.exp((scores - scores[:, :1]) * 20.0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return np.asarray(np.einsum("nk,nkc->nc", weights, places[found]), dtype=np.float32)
+
+
+def scale(xy: Matrix) -> Matrix:
+    """Fit points into [-1, 1] on both axes without letting strays shrink the rest.
+
+    The bulk of each axis is stretched to +-0.94; what lies outside is bent into the margin, order
+    kept. Coordinates that are not finite go to the middle.
+    """
+    points = np.asarray(xy, dtype=np.float64)
+    if points.shape[0] == 0:
+        return np.zeros((0, 2), dtype=np.float32)
+    middle = np.nanmedian(np.where(np.isfinite(points), points, np.nan), axis=0)
+    points = np.where(np.isfinite(points), points, np.nan_to_num(middle))
+    low, high = np.percentile(points, BULK, axis=0)
+    half = np.maximum((high - low) / 2, 1e-9)
+    points = (points - (low + high) / 2) / half * EDGE
+    over = np.abs(points) - EDGE
+    margin = 1 - EDGE
+    bent = np.sign(points) * (EDGE + margin * np.tanh(np.maximum(over, 0) / margin))
+    return np.asarray(np.clip(np.where(over > 0, bent, points), -1, 1), dtype=np.float32)
+
+
+def to_u16(xy: Matrix) -> npt.NDArray[np.uint16]:
+    """Coordinates in [-1, 1] as 16-bit steps, shape ``(n, 2)``; outside values are clipped."""
+    steps = np.rint((np.clip(xy, -1.0, 1.0).astype(np.float64) + 1.0) * 32767.5)
+    return steps.astype(np.uint16)
+
+
+def from_u16(steps: npt.NDArray[np.uint16]) -> Matrix:
+    """What :func:`to_u16` stored, exact to 1/65,535 of the width."""
+    return (steps.astype(np.float64) / 32767.5 - 1.0).astype(np.float32)
+
+
+def warm() -> None:
+    """Compile PaCMAP, or load what an earlier process compiled; see the module's text."""
+    rows = np.random.default_rng(0).normal(size=(SMALL * 4, 8)).astype(np.float32)
+    _pacmap(rows, 5, 0)
+
+
+def _distinct(rows: Matrix, enough: int) -> int:
+    """How many different rows there are; stops counting at ``enough``."""
+    seen: set[bytes] = set()
+    for row in rows:
+        seen.add(row.tobytes())
+        if len(seen) >= enough:
+            break
+    return len(seen)
+
+
+def _pacmap(rows: Matrix, neighbours: int, seed: int) -> Matrix:
+    """PaCMAP's layout of at least :data:`SMALL` rows, unscaled."""
+    # Imported late: the first import on a machine compiles for about 15 s, and numba is needed
+    # nowhere else.
+    import pacmap
+
+    logging.getLogger("pacmap.pacmap").setLevel(logging.ERROR)
+    count = max(2, min(neighbours, rows.shape[0] // 4))
+    with _lock:
+        mapper = pacmap.PaCMAP(n_components=2, n_neighbors=count, random_state=seed % 2**31)
+        placed = mapper.fit_transform(rows, init="pca", save_pairs=False)
+    return np.asarray(placed, dtype=np.float32)
+
+
+def _simple(rows: Matrix) -> Layout:
+    """Layouts for too few points: the middle, a line, a circle, or the plane of most variance."""
+    size = rows.shape[0]
+    if size < 2:
+        return Layout(xy=np.zeros((size, 2), dtype=np.float32), method="middle")
+    if size == 2:
+        return Layout(xy=np.array([[-0.5, 0], [0.5, 0]], dtype=np.float32), method="line")
+    centred = rows - rows.mean(axis=0)
+    if rows.shape[1] < 2 or float(np.abs(centred).max()) < 1e-6:
+        return Layout(xy=circle(size), method="circle")
+    return Layout(xy=scale(plane(centred)), method="principal components")
+
+
+def circle(size: int) -> Matrix:
+    """``size`` points evenly on a circle of radius 0.6: for points that nothing tells apart."""
+    angle = np.arange(size) * (2 * np.pi / max(size, 1))
+    return (0.6 * np.column_stack([np.cos(angle), np.sin(angle)])).astype(np.float32)
+
+
+def plane(centred: Matrix) -> Matrix:
+    """First two principal components of centred rows, ``(n, 2)``, signs fixed.
+
+    Singular vectors have no sign of their own, so each axis is turned until its largest entry is
+    positive; otherwise two machines could draw mirror images.
+    """
+    left, spread, _ = np.linalg.svd(centred, full_matrices=False)
+    axes = left[:, :2] * spread[:2]
+    if axes.shape[1] < 2:
+        axes = np.column_stack([axes, np.zeros(axes.shape[0])])
+    peak = axes[np.argmax(np.abs(axes), axis=0), np.arange(2)]
+    return np.asarray(axes * np.where(peak < 0, -1, 1), dtype=np.float32)
+
+
+if __name__ == "__main__":
+    warm()
