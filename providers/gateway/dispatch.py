@@ -1,0 +1,195 @@
+"""One journalled request through a route: targets, slots, attempts, waits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+from providers.gateway.errors import TRAITS, CallError, ErrorClass, Fault
+from providers.gateway.journal import Journal, JournalRow
+from providers.gateway.limiter import Limiter
+from providers.gateway.retry import Attempts, RetryPolicy
+from providers.gateway.types import CallScope, Deployment, Route
+
+T = TypeVar("T")
+
+STOP_POLL = 0.2
+"""How often a waiting call looks whether it was asked to stop, in seconds."""
+
+OUTAGE_CALLS = 10
+"""So many calls in a row that exhausted their attempts make a provider's fault fatal."""
+
+
+class Clock(Protocol):
+    """Time as the gateway sees it."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The real clock."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[T]):
+    """What is to be sent.
+
+    ``row`` gives the journal's row for a target, ``perform`` sends within so many seconds,
+    ``settle`` writes the reply into the row.
+    """
+
+    row: Callable[[Deployment], JournalRow]
+    perform: Callable[[Deployment, float], Awaitable[T]]
+    settle: Callable[[Deployment, T, JournalRow], JournalRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    """A reply, committed to the journal, and where it came from."""
+
+    target: Deployment
+    reply: T
+    row: JournalRow
+
+
+@dataclass(slots=True)
+class _Health:
+    """What a deployment did lately; ``answered_at`` is minus infinity before its first answer."""
+
+    answered_at: float = float("-inf")
+    exhausted: int = 0
+
+
+class Dispatcher:
+    """Sends jobs along routes. One per gateway; it holds the limiters of all deployments."""
+
+    def __init__(
+        self, journal: Journal, policy: RetryPolicy, clock: Clock, rng: random.Random
+    ) -> None:
+        self._journal = journal
+        self._policy = policy
+        self._clock = clock
+        self._rng = rng
+        self._limiters: dict[str, Limiter] = {}
+        self._health: dict[str, _Health] = {}
+
+    def limiter(self, target: Deployment) -> Limiter:
+        """The deployment's limiter, created with its configured concurrency."""
+        limiter = self._limiters.get(target.id)
+        if limiter is None:
+            limiter = self._limiters[target.id] = Limiter(target.concurrency)
+        return limiter
+
+    async def run(self, job: Job[T], route: Route, scope: CallScope) -> Done[T]:
+        """Send along the route.
+
+        Raises :class:`CallError` with the last target's class when none answered.
+        """
+        error = CallError(ErrorClass.NOT_FOUND, "This route has no provider.", fatal=True)
+        for position, target in enumerate(route.targets):
+            try:
+                return await self._on(target, job, scope, last=position == len(route.targets) - 1)
+            except CallError as failed:
+                error = failed
+                if not TRAITS[failed.error_class].elsewhere:
+                    raise
+        raise error
+
+    async def _on(self, target: Deployment, job: Job[T], scope: CallScope, last: bool) -> Done[T]:
+        row = job.row(target)
+        attempts: Attempts | None = None
+        while True:
+            _check(scope)
+            row = replace(row, attempt=attempts.count + 1 if attempts else 1)
+            if target.journaled:
+                await self._journal.write(row)
+            async with self.limiter(target):
+                _check(scope)
+                started = self._clock.monotonic()
+                attempts = attempts or Attempts(self._policy, self._rng, started)
+                outcome = await self._once(target, job, row)
+            latency = int(1000 * (self._clock.monotonic() - started))
+            if not isinstance(outcome, Fault):
+                return await self._settle(target, job, row, outcome, latency)
+            self._note_failure(target, row, outcome, latency)
+            delay = attempts.delay(outcome, self._clock.monotonic())
+            if delay is None or (not last and TRAITS[outcome.error_class].elsewhere):
+                raise self._give_up(target, outcome, attempts)
+            await self._pause(delay, scope)
+
+    async def _once(self, target: Deployment, job: Job[T], row: JournalRow) -> T | Fault:
+        limit = target.timeouts.total
+        try:
+            async with asyncio.timeout(limit):
+                return await job.perform(target, limit)
+        except TimeoutError:
+            return Fault(ErrorClass.TIMEOUT, f"no complete answer within {limit:g} s")
+        except Fault as fault:
+            return fault
+
+    async def _settle(
+        self, target: Deployment, job: Job[T], row: JournalRow, reply: T, latency: int
+    ) -> Done[T]:
+        health = self._health.setdefault(target.id, _Health())
+        health.answered_at = self._clock.monotonic()
+        health.exhausted = 0
+        row = replace(job.settle(target, reply, row), state="ok", latency_ms=latency)
+        if target.journaled:
+            await self._journal.write(row)
+        return Done(target, reply, row)
+
+    def _note_failure(
+        self, target: Deployment, row: JournalRow, fault: Fault, latency: int
+    ) -> None:
+        if target.journaled:
+            self._journal.post(
+                replace(
+                    row,
+                    state="failed",
+                    error_class=fault.error_class.value,
+                    message=fault.detail,
+                    latency_ms=latency,
+                )
+            )
+
+    def _give_up(self, target: Deployment, fault: Fault, attempts: Attempts) -> CallError:
+        """The error after the last attempt, and whether the next call would fail alike."""
+        health = self._health.setdefault(target.id, _Health())
+        traits = TRAITS[fault.error_class]
+        error_class, fatal = fault.error_class, traits.fatal
+        if fault.unsure and health.answered_at >= attempts.started:
+            error_class, fatal = ErrorClass.RATE_LIMIT, False
+        elif error_class is ErrorClass.NOT_FOUND and health.answered_at > float("-inf"):
+            fatal = False
+        elif traits.retryable:
+            health.exhausted += 1
+            waits = fault.retry_after is not None and attempts.count == 1
+            fatal = waits or health.exhausted >= OUTAGE_CALLS
+        text = TRAITS[error_class].text
+        message = f"{target.provider}: {text}" + (f" ({fault.detail})" if fault.detail else "")
+        return CallError(error_class, message, fatal=fatal)
+
+    async def _pause(self, seconds: float, scope: CallScope) -> None:
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            _check(scope)
+            await self._clock.sleep(min(left, STOP_POLL))
+
+
+def _check(scope: CallScope) -> None:
+    if scope.should_stop():
+        raise CallError(ErrorClass.CANCELLED)

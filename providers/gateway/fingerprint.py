@@ -1,0 +1,43 @@
+"""What makes two calls the same call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from providers.gateway.types import ChatCall, Deployment
+
+
+def canonical(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """One spelling of a JSON document: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def content_hash(call: ChatCall) -> str:
+    """SHA-256 of everything the answer depends on but the model and the workspace."""
+    return hashlib.sha256(
+        canonical(
+            [
+                call.purpose,
+                call.prompt_version,
+                call.max_tokens,
+                call.temperature,
+                call.schema,
+                [[message.role, message.content] for message in call.messages],
+            ]
+        )
+    ).hexdigest()
+
+
+def texts_hash(texts: Sequence[str]) -> str:
+    """SHA-256 of the texts of one embedding call."""
+    return hashlib.sha256(canonical(["embed", list(texts)])).hexdigest()
+
+
+def fingerprint(workspace: int, target: Deployment, model: str, content: str) -> str:
+    """The journal's key. The workspace is part of it: no answer crosses workspaces."""
+    parts = f"{workspace}\n{target.provider}\n{model}\n{content}"
+    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,59 @@
+"""Whether, and after how long, a failed attempt is made again."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from providers.gateway.errors import TRAITS, ErrorClass, Fault
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Limits in seconds.
+
+    Full jitter (Brooker, "Exponential backoff and jitter", AWS 2015): U(0, min(``ceiling``,
+    ``base`` · 2ⁿ)). A Retry-After is a floor plus U(0, 10 %); one above ``longest_wait`` is not
+    waited for. ``total`` bounds all attempts of one call on one target.
+    """
+
+    base: float = 0.5
+    ceiling: float = 20.0
+    longest_wait: float = 60.0
+    total: float = 180.0
+
+
+@dataclass(slots=True)
+class Attempts:
+    """The attempts of one call on one target so far."""
+
+    policy: RetryPolicy
+    rng: random.Random
+    started: float
+    count: int = 0
+    by_class: Counter[ErrorClass] = field(default_factory=Counter)
+
+    def delay(self, fault: Fault, now: float) -> float | None:
+        """Seconds to wait before the next attempt, or ``None`` to give up on this target.
+
+        A 429 that names neither limit nor quota is waited for like a rate limit; what it was is
+        decided by whether the deployment answers anything meanwhile.
+        """
+        self.count += 1
+        error_class = ErrorClass.RATE_LIMIT if fault.unsure else fault.error_class
+        self.by_class[error_class] += 1
+        if self.by_class[error_class] >= TRAITS[error_class].attempts:
+            return None
+        wait = self._wait(fault, self.by_class[error_class] - 1)
+        if wait is None or now + wait - self.started > self.policy.total:
+            return None
+        return wait
+
+    def _wait(self, fault: Fault, retry: int) -> float | None:
+        told = fault.retry_after
+        if told is not None:
+            if told > self.policy.longest_wait:
+                return None
+            return told + self.rng.uniform(0, 0.1 * told)
+        return self.rng.uniform(0, min(self.policy.ceiling, self.policy.base * 2**retry))

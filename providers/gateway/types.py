@@ -1,0 +1,226 @@
+"""What goes into and comes out of the gateway.
+
+These types name no database and no SDK. Callers build a :class:`ChatCall`, a :class:`Route` and
+a :class:`CallScope`; clients implement :class:`Client`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import override
+
+Matrix = npt.NDArray[np.float32]
+"""Unit vectors, one row each, shape ``(n, d)``."""
+
+
+class Secret:
+    """A string that shows itself only to who asks by :meth:`reveal`.
+
+    ``repr``, ``str``, formatting and pickling never carry the value, so that it can neither
+    reach a log line nor an exception's text.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    @override
+    def __repr__(self) -> str:
+        return "Secret('…')" if self._value else "Secret('')"
+
+    @override
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a secret is not serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of one attempt in seconds: connecting, silence on the wire, the whole attempt."""
+
+    connect: float = 5.0
+    first_byte: float = 60.0
+    total: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model at one address, as the operator configured it.
+
+    ``kind`` selects the client. Prices are US dollars per million tokens, ``None`` when unknown.
+    ``supports_schema`` is ``None`` until learned. ``allow_private`` permits private addresses.
+    ``journaled`` is off for engines inside the process, whose answers cost nothing to repeat.
+    """
+
+    id: str
+    provider: str
+    kind: str
+    model: str
+    base_url: str = ""
+    embedding_model: str = ""
+    api_key: Secret = field(default_factory=Secret, repr=False)
+    timeouts: Timeouts = Timeouts()
+    concurrency: int = 8
+    price_in: float | None = None
+    price_out: float | None = None
+    supports_schema: bool | None = None
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    ca_bundle: str = ""
+    proxy: str = field(default="", repr=False)
+    allow_private: bool = False
+    journaled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The targets of a call in the order in which they are tried."""
+
+    targets: tuple[Deployment, ...]
+
+
+def never() -> bool:
+    """Default of ``CallScope.should_stop``."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class CallScope:
+    """On whose behalf a call is made.
+
+    ``workspace`` goes into the fingerprint, so that no answer crosses workspaces. ``owner``
+    names the process that holds the call. ``should_stop`` is asked before each attempt and
+    while waiting.
+    """
+
+    workspace: int
+    session: int | None = None
+    owner: str = ""
+    should_stop: Callable[[], bool] = never
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message: ``role`` is ``system``, ``user`` or ``assistant``."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """One structured question. ``payload`` is for engines that read data instead of prompts."""
+
+    purpose: str
+    messages: tuple[ChatMessage, ...]
+    schema: Mapping[str, Any]
+    prompt_version: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    max_tokens: int = 800
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatResult:
+    """A validated answer.
+
+    Tokens and ``cost`` (US dollars, ``None`` when the price is unknown) add up every answer this
+    call paid for now, repairs included; a replayed answer costs 0 and names what it ``saved``.
+    """
+
+    data: Mapping[str, Any]
+    model: str
+    provider: str
+    deployment: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost: float | None = None
+    saved: float | None = None
+    replayed: bool = False
+    repaired: bool = False
+    attempts: int = 1
+    latency_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """Vectors in the order of the texts, and what they cost."""
+
+    vectors: Matrix
+    model: str
+    tokens_in: int = 0
+    cost: float | None = None
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WireChat:
+    """One request as a client sends it. ``schema`` is ``None`` where only text is asked for.
+
+    ``temperature`` ``None`` leaves the parameter out; ``token_field`` names the length limit.
+    """
+
+    messages: tuple[ChatMessage, ...]
+    max_tokens: int
+    temperature: float | None = 0.0
+    token_field: str = "max_tokens"  # noqa: S105 - a parameter's name
+    schema: Mapping[str, Any] | None = None
+    purpose: str = ""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WireAnswer:
+    """What a model sent back, unchecked. Token counts are 0 where the server told none."""
+
+    text: str
+    finish_reason: str = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WireVectors:
+    """Vectors as received, in the order of the texts; unchecked and not yet of unit length."""
+
+    vectors: Matrix
+    tokens_in: int = 0
+
+
+class Client(Protocol):
+    """Carries requests of one kind of deployment. Raises ``Fault`` and nothing else."""
+
+    async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer: ...
+
+    async def embed(
+        self, deployment: Deployment, texts: Sequence[str], *, base64: bool, timeout: float
+    ) -> WireVectors: ...
+
+    async def aclose(self) -> None: ...
