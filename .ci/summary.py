@@ -4,6 +4,7 @@ A step that ran tests counts as its tests; any other step counts as one. A step 
 ended badly without a failed test (a crash, a time limit, nothing collected) counts as one failure.
 """
 
+# ruff: noqa: T201  # a program for the terminal
 import sys
 from pathlib import Path
 from typing import NamedTuple

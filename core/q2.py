@@ -22,6 +22,7 @@ from django_q.cluster import Cluster
 from django_q.models import OrmQ
 from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.tasks import async_task
+from typing_extensions import override
 
 from core.supervision import kernel
 
@@ -45,7 +46,8 @@ def wake(task: str, *args: int | str) -> None:
 
 def waiting() -> int:
     """How many queued tasks no pool has fetched yet."""
-    return OrmQ.objects.filter(lock__lte=timezone.now()).count()
+    count: int = OrmQ.objects.filter(lock__lte=timezone.now()).count()
+    return count
 
 
 def draining() -> bool:
@@ -61,6 +63,7 @@ def pool_name() -> str:
 class Pool(Cluster):  # type: ignore[misc]  # django-q2 is untyped
     """A cluster that tells its workers before it waits for them."""
 
+    @override
     def sig_handler(self, signum: int, frame: FrameType | None) -> None:
         """Raise the drain flag, then let django-q2 empty the pool."""
         _drain[0] = 1

@@ -13,7 +13,6 @@ from types import FrameType
 from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import connection
-from django.utils.module_loading import import_string
 
 from core import q2
 from core.supervision.supervisor import Service, Supervisor
@@ -31,15 +30,31 @@ KEEP_CONNECTIONS = 60
 PROBE_EVERY = 0.25
 PROBE_WAIT = 2.0
 
+FIRST_VISIT = "first-visit"
 
-def first_owner_line(base: str = "") -> str:
-    """One line with the link for the first owner; empty once somebody owns the installation."""
-    path = import_string(settings.FIRST_OWNER_LINK)()
-    if not path:
+
+def first_owner_line(path: str, base: str) -> str:
+    """What is printed about the one-time link at `path`."""
+    return f"First visit, a link good for one use: {base}{path}"
+
+
+def leave_first_visit(path: str) -> None:
+    """Keep the link for the `serve` that follows: only its hash is in the database."""
+    note = settings.RUN_DIR / FIRST_VISIT
+    note.unlink(missing_ok=True)
+    settings.RUN_DIR.mkdir(parents=True, exist_ok=True)
+    note.touch(mode=0o600)
+    note.write_text(path, "utf-8")
+
+
+def take_first_visit() -> str:
+    """The link that `setup` left, once; empty when there is none."""
+    note = settings.RUN_DIR / FIRST_VISIT
+    if not note.is_file():
         return ""
-    return (
-        f"First visit, a link good for one use: {base or address('127.0.0.1', settings.PORT)}{path}"
-    )
+    path: str = note.read_text("utf-8")
+    note.unlink()
+    return path
 
 
 def address(host: str, port: int) -> str:
@@ -104,7 +119,8 @@ class Serving:
         command += ["-p", str(self._port), "--server-name", "openclio"]
         if settings.TRUSTED_PROXIES:
             command += ["--proxy-headers"]
-        return [Service("web", [*command, "config.asgi:application"], _in_checkout())]
+        environment = {**_in_checkout(), "WORKERS": str(self._workers or settings.WORKERS)}
+        return [Service("web", [*command, "config.asgi:application"], environment)]
 
     def _pool_services(self) -> list[Service]:
         if not self._workers:
@@ -136,6 +152,8 @@ class Serving:
             return
         base = address(self._host, self._port)
         self._say(f"OpenClio is ready: {base}/   Ctrl-C stops it.")
+        if path := take_first_visit():
+            self._say(first_owner_line(path, base))
 
 
 def _manage() -> str:

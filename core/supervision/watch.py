@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 from django.utils.module_loading import import_string
+from typing_extensions import override
 
 from core import q2
 from core.models import Beat
@@ -96,6 +97,7 @@ class Watch(threading.Thread):
             all_busy=lambda: q2.busy_workers(pool) >= workers,
         )
 
+    @override
     def run(self) -> None:
         """Look until `end()`; an error is logged and never ends the watch."""
         _guarded(_forget_old_beats)

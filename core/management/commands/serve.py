@@ -1,11 +1,14 @@
 """Serves the product: web process and workers under one supervisor."""
 
+import os
+import sys
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
+from typing_extensions import override
 
 from core.supervision.serving import Serving, check_port
 
@@ -15,6 +18,7 @@ class Command(BaseCommand):
 
     help = "Serve OpenClio: the web process and the workers, restarted when they die."
 
+    @override
     def add_arguments(self, parser: CommandParser) -> None:
         """Options win over the environment (PORT, WORKERS)."""
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
@@ -23,13 +27,18 @@ class Command(BaseCommand):
         parser.add_argument("--no-web", action="store_true", help="workers only, on a further host")
         parser.add_argument("--no-workers", action="store_true", help="web process only")
 
+    @override
     def handle(self, *_args: Any, **options: Any) -> None:
         """Start, say where, and stay until told to stop."""
         if options["no_web"] and options["no_workers"]:
             raise CommandError("--no-web and --no-workers together leave nothing to serve.")
         host, port = options["host"], options["port"]
         port = port if port is not None else settings.PORT
-        workers = options["workers"] or settings.WORKERS
+        workers = settings.WORKERS if options["workers"] is None else options["workers"]
+        if workers != settings.WORKERS:
+            # Every process reads it from the environment, this one too: begin anew with it set.
+            os.environ["WORKERS"] = str(workers)
+            os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
         self._check_database()
         if not options["no_web"]:
             check_port(host, port)

@@ -13,8 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
+from typing_extensions import override
 
-from core.supervision.serving import first_owner_line
+from core.supervision.serving import address, first_owner_line, leave_first_visit
 
 
 class Command(BaseCommand):
@@ -22,6 +23,7 @@ class Command(BaseCommand):
 
     help = "Migrate the database, collect static files, add the sample project. Runs repeatedly."
 
+    @override
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Do what is missing, in order, and say what was done."""
         self._check_database()
@@ -30,8 +32,9 @@ class Command(BaseCommand):
         for step in settings.SETUP_STEPS:
             import_string(step)()
         self.stdout.write("OpenClio is set up.")
-        if line := first_owner_line():
-            self.stdout.write(line)
+        if path := import_string(settings.FIRST_OWNER_LINK)():
+            leave_first_visit(path)
+            self.stdout.write(first_owner_line(path, address("127.0.0.1", settings.PORT)))
 
     def _check_database(self) -> None:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.utils.module_loading import import_string
+from typing_extensions import override
 
 from core.supervision.warmth import is_warm, mark_warm
 
@@ -16,6 +17,7 @@ class Command(BaseCommand):
 
     help = "Compile the map's code now, at low priority, so that the first map need not wait."
 
+    @override
     def handle(self, *_args: Any, **_options: Any) -> None:
         """Run every warm-up step, unless these versions did it here before."""
         if is_warm():
