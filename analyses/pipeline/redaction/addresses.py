@@ -23,8 +23,8 @@ _EMAIL = re.compile(
 _SPELLED = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}+"
     r"(?:[ ]?[\[({<][ ]?at[ ]?[\])}>][ ]?(?:[a-z0-9-]{1,63}+(?:\.|[ ]?[\[({<]?[ ]?dot[ ]?[\])}>]?[ ]?))"
-    r"|[ ]at[ ][a-z0-9-]{1,63}+[ ](?:dot|punkt|punto|point)[ ]"
-    r"|[ ]?@[ ]?[a-z0-9-]{1,63}+[ ](?:dot|punkt|punto|point|\.)[ ])"
+    r"|[ ]at[ ][a-z0-9-]{1,63}+[ ](?:dot|punkt|punto)[ ]"
+    r"|[ ]?@[ ]?[a-z0-9-]{1,63}+[ ](?:dot|punkt|punto|\.)[ ])"
     r"(?:com|net|org|edu|gov|info|io|co|de|fr|es|it|uk|nl|br|in|eu)(?![a-z0-9])",
     re.IGNORECASE,
 )
@@ -42,15 +42,20 @@ _SECRET_QUERY = re.compile(
     r"=[^&#\s]{3}",
     re.IGNORECASE,
 )
-# A path part only a machine makes up: 24 and more characters of letters and digits mixed.
+# A path part only a machine makes up: a UUID, or 24 and more letters mixed with four digits.
 _OPAQUE = re.compile(
-    r"/(?=[A-Za-z_-]{0,200}[0-9])(?=[0-9_-]{0,200}[A-Za-z])(?![a-z]{2,30}-)[A-Za-z0-9_-]{24,}"
+    r"/(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+    r"|(?=(?:[A-Za-z]{0,40}[0-9]){4})(?=[0-9]{0,20}[A-Za-z])[A-Za-z0-9]{24,200}+)(?![\w-])",
+    re.IGNORECASE,
 )
 
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{3,39}+(?![\w:])")
 _MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?![\w:-])")
 _VERSION = re.compile(r"(?:version|release|build|firmware|kernel|\bv)\W{0,3}$", re.IGNORECASE)
+_NETWORK = re.compile(
+    r"\bip\b|address|host|server|ping|dns|gateway|router|connect|ssh", re.IGNORECASE
+)
 
 _SECRET = re.compile(
     r"(?<![A-Za-z0-9])(?:"
@@ -63,9 +68,9 @@ _SECRET = re.compile(
     r")"
 )
 _PASSWORD = re.compile(
-    r"\b(?:password|passwd|passwort|kennwort|passcode|pin|pin code|contraseña|mot de passe|senha"
-    r"|wachtwoord)[ \t]*(?:[:=]|is\b|ist\b|es\b|est\b|é\b)[ \t]*[\"'“]?"
-    r"(?P<value>(?=[^\s\x00]{0,63}[0-9!@#$%^&*])[^\s\x00\"'”]{3,64}+)",
+    r"\b(?:(?:password|passwd|passwort|kennwort|passcode|contraseña|mot de passe|senha"
+    r"|wachtwoord)|(?P<pin>pin))[ \t]*(?:[:=]|is\b|ist\b|es\b|est\b|é\b)[ \t]*[\"'“]?"
+    r"(?P<value>(?(pin)[0-9]{4}(?![0-9])|(?=[^\s\x00]{0,63}[0-9!@#$%^&*])[^\s\x00\"'”]{3,64}+))",
     re.IGNORECASE,
 )
 
@@ -98,6 +103,13 @@ def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return not (address.is_loopback or address.is_unspecified or address.is_multicast)
 
 
+def _versionlike(text: str, start: int, octets: bytes) -> bool:
+    """Four small numbers are a version (Linux 2.6.24.18) unless the words before say otherwise."""
+    if octets[0] < 10 and max(octets) < 100:
+        return not _NETWORK.search(text[max(0, start - 40) : start])
+    return bool(_VERSION.search(text[max(0, start - 12) : start]))
+
+
 def _ipv4(text: str) -> Iterator[Found]:
     for match in _IPV4.finditer(text):
         try:
@@ -105,8 +117,8 @@ def _ipv4(text: str) -> Iterator[Found]:
         except ValueError:
             continue
         netmask = match.group().startswith(("255.", "0."))
-        before = text[max(0, match.start() - 12) : match.start()]
-        if _public(address) and not netmask and not _VERSION.search(before):
+        versionlike = _versionlike(text, match.start(), address.packed)
+        if _public(address) and not netmask and not versionlike:
             yield match.start(), match.end(), "ip"
 
 

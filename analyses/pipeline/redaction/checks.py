@@ -120,8 +120,10 @@ def dni(text: str) -> bool:
     """Spanish DNI and NIE: letter at the number modulo 23 (Real Decreto 1553/2005)."""
     code = text.upper()
     number = code[:-1].replace("X", "0").replace("Y", "1").replace("Z", "2")
-    return len(code) == 9 and number.isdigit() and "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == (
-        code[-1]
+    return (
+        len(code) == 9
+        and number.isdigit()
+        and "TRWAGMYFPDXBNJZSQVHLCKE"[int(number) % 23] == (code[-1])
     )
 
 
@@ -136,11 +138,12 @@ def cpf(digits: str) -> bool:
     return True
 
 
-_CF_ODD = dict(
+_CF_ODD_VALUES = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
+# Digits and the first ten letters share their values.
+_CF_ODD = dict(zip("0123456789", _CF_ODD_VALUES, strict=True)) | dict(
     zip(
-        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        (1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
-        + (2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23),
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+        (*_CF_ODD_VALUES, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23),
         strict=True,
     )
 )

@@ -71,7 +71,7 @@ def _joined_found(turns: Sequence[tuple[str, str]], known: Sequence[str]) -> lis
     found += people
     spoken = {text[start:end] for start, end, _ in people}
     if spoken or known:
-        found += names.mentions(text, lower, [*sorted(spoken), *known])
+        found += names.mentions(text, [*sorted(spoken), *known])
     return _merged(found)
 
 
@@ -96,7 +96,7 @@ def redact_turns(turns: Sequence[Turn]) -> tuple[Span, ...]:
     views = [readable(turn.text) for turn in turns]
     pairs = [(turn.role, view.text) for turn, view in zip(turns, views, strict=True)]
     labels = names.speaker_labels([turn.role for turn in turns])
-    return tuple(_spans(views, _joined_found(pairs, sorted(labels))))
+    return tuple(_spans(views, _joined_found(pairs, [names.label_name(role) for role in labels])))
 
 
 def redact_text(text: str) -> tuple[str, frozenset[str]]:

@@ -16,6 +16,7 @@ from analyses.pipeline.redaction.words import (
     GIVEN_NAMES,
     NOT_NAMES,
     NOT_PEOPLE,
+    PARTICLES,
     ROLE_WORDS,
 )
 
@@ -25,13 +26,12 @@ KEPT_ROLES = frozenset({"customer", "agent", "user", "assistant", "system", "too
 _WORD = r"[^\W\d_][\w'’\-]{0,30}+"
 _CAP = r"[A-ZÀ-ÖØ-ÞĀĂĄĆČĎĐĒĖĘĚĞĢĪĮİĶĻŁŃŅŇŌŐŒŘŚŞŠŢŤŪŮŰŲŹŻŽΑ-ΩА-Я]" + r"[\w'’\-]{0,30}+"
 _WORDS = re.compile(_WORD)
-_PARTICLES = frozenset("de del della der den di da dos van von zu bin ibn al el la le ter ten".split())
 
 # Followed by a name whatever its case. Linear: literal words, then the position is handed on.
 _STRONG = re.compile(
     r"\b(?:my (?:full |first |last |sur|family |given |real |user )?name(?:['’]?s| is| was)?"
-    r"|the name(?:['’]?s| is)|(?:you )?(?:can|may) call me|just call me|i am called|i['’]m called"
-    r"|(?:customer|passenger|cardholder|contact|full|first|last)(?:['’]s)? name(?: is)?"
+    r"|(?:you )?(?:can|may) call me|just call me"
+    r"|(?:customer|passenger|cardholder|contact|full|first|last)(?:['’]s)? name(?: is|(?=[ ]?[:=]))"
     r"|ich hei(?:ß|ss)e|mein (?:vor|nach)?name (?:ist|lautet)"
     r"|je m['’]\s?appelle|mon (?:pré)?nom (?:est|c['’]est)|je me nomme"
     r"|me llamo|mi (?:nombre|apellido)(?: completo)? es"
@@ -40,10 +40,21 @@ _STRONG = re.compile(
     r"|ik heet|mijn naam is|jag heter|mitt namn är|jeg he(?:t|dd)er|mit navn er"
     r"|nazywam się|mam na imię|jmenuji se|mă numesc|nimeni on|benim adım"
     r"|nama saya(?: adalah)?|tên tôi là|tôi tên là|mera naa?m"
-    r"|меня зовут|мене звати)(?=[\s:,])[\s:,]{1,3}",
+    r"|меня зовут|мене звати)(?=[ :=\t])[ :=\t]{1,3}",
     re.IGNORECASE,
 )
 _FORM = re.compile(r"(?:^|[\n\x00])[ \t]*(?:name|nom|nombre|nome)[ \t]*[:=][ \t]*", re.IGNORECASE)
+# Fields of the records that tools hand to an assistant.
+_FIELD = re.compile(
+    r"[\"'](?:first|last|full|given|family|middle|customer|passenger|user)_?name[\"']\s{0,2}:\s{0,2}"
+    r"[\"'](?P<name>[^\W\d_][^\"'\x00\n]{1,60})[\"']",
+    re.IGNORECASE,
+)
+_OFFICE = re.compile(
+    r"minist|pr[äée]sident|kanzler|abgeordn|kolleg|direct|direkt|vorsitz|sekret|secret|commiss"
+    r"|sprecher|d[ée]put|diputad|rapporteur|portavoz|señor|chair|senator|council|congress",
+    re.IGNORECASE,
+)
 # Followed by a name only if what follows looks like one.
 _WEAK = re.compile(
     r"\b(?:(?i:i am|i['’]m|i m|this is|it['’]s|it is|here is|ich bin|hier ist|hier spricht"
@@ -52,6 +63,7 @@ _WEAK = re.compile(
     r"(?P<after>[ ]?(?:(?i:,|\.|!|$|from\b|with\b|at\b|here\b|speaking\b|calling\b|von\b|vom\b"
     r"|am apparat|de\b|del?\b|à l['’]appareil|da\b|and\b|und\b))?)"
 )
+_OF_ONESELF = ("i ", "i'm", "i’m", "je ", "yo ", "soy", "eu ", "sou ", "jag", "jestem")
 _ANNOUNCED = re.compile(r"from|with|speaking|calling|here|am apparat|à l|vom", re.IGNORECASE)
 _TITLE = re.compile(
     r"\b(?:Mr|Mrs|Ms|Mx|Miss|Dr|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sig|Mevrouw"
@@ -88,14 +100,24 @@ _EAST_ASIAN = re.compile(
     r"|(?:제|내) 이름은 (?P<ko>[\uac00-\ud7a3]{2,4}?)(?=입니다|이에요|예요|이야|야)"
     r"|저는 (?P<ko2>[\uac00-\ud7a3]{2,4}?)(?=이?라고 합니다)"
 )
-_EAST_HINT = re.compile("我叫|我的名字|我姓|名前|氏名|と申|といいます|と言います|이름은|라고 합니다")
-_DEVANAGARI = re.compile(r"मेरा नाम (?P<name>[\u0900-\u097f]{2,20}(?: [\u0900-\u097f]{2,20})?) (?:है|हे)")
-_MOST_TERMS = 400
+_EAST_HINT = re.compile(
+    "我叫|我的名字|我姓|名前|氏名|と申|といいます|と言います|이름은|라고 합니다"
+)
+_DEVANAGARI = re.compile(
+    r"मेरा नाम (?P<name>[\u0900-\u097f]{2,20}(?: [\u0900-\u097f]{2,20})?) (?:है|हे)"
+)
+_MOST_TERMS = 1200
+
+
+_PARTICIPLE = re.compile(r"[a-z]{3}(?:ed|ing)$")
 
 
 def _possible(word: str) -> bool:
     bare = word.lower().replace("’", "'").removesuffix("'s")
-    return len(bare) > 1 and bare not in NOT_NAMES
+    if len(bare) < 2 or bare in NOT_NAMES or _OFFICE.search(bare):
+        return False
+    # In lower-case typing a participle after "my name is" is no name: "associated", "missing".
+    return not (word[0].islower() and _PARTICIPLE.search(bare) and bare not in GIVEN_NAMES)
 
 
 def _name_at(text: str, start: int) -> int:
@@ -116,7 +138,7 @@ def _name_at(text: str, start: int) -> int:
         if not _continues(word, count, capital):
             break
         count += 1
-        if word.lower() not in _PARTICLES:
+        if word.lower() not in PARTICLES:
             end = match.end()
         if text[match.end() : match.end() + 1] != " ":
             break
@@ -125,7 +147,7 @@ def _name_at(text: str, start: int) -> int:
 
 
 def _continues(word: str, count: int, capital: bool) -> bool:
-    if capital and count and word.lower() in _PARTICLES:
+    if capital and count and word.lower() in PARTICLES:
         return True
     if not _possible(word) or (count == 0 and word.lower() in NOT_PEOPLE):
         return False
@@ -139,7 +161,8 @@ def _given(name: str) -> bool:
 def _people(name: str) -> bool:
     """Whether no word of a capitalised sequence is known to be something else."""
     words = name.lower().split()
-    return not any(word in NOT_PEOPLE or word in NOT_NAMES for word in words)
+    known = (word in NOT_PEOPLE or word in NOT_NAMES or word in ROLE_WORDS for word in words)
+    return not any(known) and not _OFFICE.search(name)
 
 
 def _introduced(text: str) -> Iterator[tuple[int, int]]:
@@ -148,6 +171,9 @@ def _introduced(text: str) -> Iterator[tuple[int, int]]:
             end = _name_at(text, match.end())
             if end > match.end():
                 yield match.end(), end
+    if "name" in text:
+        for match in _FIELD.finditer(text):
+            yield match.span("name")
 
 
 def _weakly(text: str) -> Iterator[tuple[int, int]]:
@@ -157,9 +183,10 @@ def _weakly(text: str) -> Iterator[tuple[int, int]]:
         if end <= start:
             continue
         name = text[start:end]
-        announced = _ANNOUNCED.search(match.group("after")) and match.group().lower()[:2] != "i "
-        two_words = " " in name and not match.group().lower().startswith(("ich", "it", "c", "sono"))
-        if _given(name) or (_people(name) and (announced or (two_words and match.group("after")))):
+        intro = text[match.start() : start].lower()
+        announced = bool(_ANNOUNCED.search(match.group("after"))) and not intro.startswith("it")
+        in_full = " " in name and match.group("after") and intro.startswith(_OF_ONESELF)
+        if _people(name) and (_given(name) or announced or in_full):
             yield start, end
 
 
@@ -225,22 +252,50 @@ def _names_person(role: str) -> bool:
     if role in KEPT_ROLES:
         return False
     words = [word for word in _ROLE_SPLIT.split(role.lower()) if word]
-    return not all(len(word) == 1 and word.isascii() or word in ROLE_WORDS for word in words)
+    return not all((len(word) == 1 and word.isascii()) or word in ROLE_WORDS for word in words)
 
 
-def _terms(names: Iterator[str]) -> tuple[set[str], set[str]]:
-    """Full names and their parts as ``(any case, capitalised only)``."""
-    loose: set[str] = set()
-    strict: set[str] = set()
+_BRACKETS = re.compile(r"\([^()]{0,200}\)?\)?")
+
+
+def label_name(role: str) -> str:
+    """The name in a speaker label, without titles, offices and what stands in brackets."""
+    words = _BRACKETS.sub(" ", role).replace(",", " ").split()
+    kept = [
+        word
+        for word in words
+        if not word.endswith(".")
+        and word.lower() not in ROLE_WORDS
+        and not _OFFICE.search(word)
+        and not (len(words) > 1 and len(word) < 5 and word.isupper())
+    ]
+    return " ".join(kept)
+
+
+def _term(bare: str) -> tuple[str, ...]:
+    """The spellings under which a name or a part of one is looked for, none if it is no name."""
+    low = bare.lower()
+    if len(bare) < (3 if bare.isascii() else 2):
+        return ()
+    if low in NOT_NAMES or low in NOT_PEOPLE or low in ROLE_WORDS or low in PARTICLES:
+        return ()
+    if _OFFICE.search(low) and " " not in bare:
+        return ()
+    # Three capitals are an airport or a company rather than somebody's name.
+    written = (bare, bare.capitalize(), bare.upper() if len(bare) > 3 else bare)
+    if low in AMBIGUOUS:
+        return written[1:]
+    # Somebody's "Field" or "Marsh" is an everyday word in lower case; these are not.
+    loose = bare.islower() or " " in bare or low in GIVEN_NAMES or not bare.isalpha()
+    return (*written, low) if loose else written
+
+
+def _terms(names: Sequence[str]) -> set[str]:
+    terms: set[str] = set()
     for name in names:
-        parts = {name, *_WORDS.findall(name)}
-        for part in parts:
-            bare = part.removesuffix("'s").removesuffix("’s").strip("'’-")
-            low = bare.lower()
-            if len(bare) < (3 if bare.isascii() else 2) or low in NOT_NAMES or low in _PARTICLES:
-                continue
-            (strict if low in AMBIGUOUS or low in NOT_PEOPLE else loose).add(bare)
-    return loose, strict
+        for part in {name, *_WORDS.findall(name)}:
+            terms.update(_term(part.removesuffix("'s").removesuffix("’s").strip("'’-")))
+    return terms
 
 
 def _edge(char: str) -> bool:
@@ -257,16 +312,11 @@ def _occurrences(text: str, needle: str) -> Iterator[tuple[int, int]]:
         position = text.find(needle, end)
 
 
-def mentions(text: str, lower: str, names: Sequence[str]) -> Iterator[Found]:
+def mentions(text: str, names: Sequence[str]) -> Iterator[Found]:
     """Every other place where one of ``names`` or a part of it stands as a word."""
-    loose, strict = _terms(iter(names))
-    for term in sorted(loose)[:_MOST_TERMS]:
-        for start, end in _occurrences(lower, term.lower()):
+    for term in sorted(_terms(names))[:_MOST_TERMS]:
+        for start, end in _occurrences(text, term):
             yield start, end, "name"
-    for term in sorted(strict)[:_MOST_TERMS]:
-        for variant in {term.capitalize(), term.upper()}:
-            for start, end in _occurrences(text, variant):
-                yield start, end, "name"
 
 
 def introductions(text: str) -> Iterator[Found]:
@@ -274,4 +324,3 @@ def introductions(text: str) -> Iterator[Found]:
     for finder in (_introduced, _weakly, _addressed, _eastern):
         for start, end in finder(text):
             yield start, end, "name"
-

@@ -20,6 +20,7 @@ from analyses.pipeline.redaction.addresses import Found
 _GAP = r"[ \t\u00a0\u2009\u202f.()/\u2010-\u2015-]"
 _RUN = re.compile(rf"(?<![0-9A-Za-z_])[+(]{{0,2}}[0-9](?:{_GAP}{{0,3}}[0-9]){{6,}}(?![0-9A-Za-z])")
 _GROUP = re.compile(r"[0-9]+")
+_SEPARATORS = re.compile(r"[ .-]")
 _NOT_DIGIT = re.compile(r"[^0-9]+")
 
 # The last of these words before a number says what it is.
@@ -43,6 +44,7 @@ _MONEY_AFTER = re.compile(
 _DATE = re.compile(
     r"(?:(?:19|20)[0-9]{2}[-./][0-9]{1,2}[-./][0-9]{1,2}"
     r"|[0-9]{1,2}[-./][0-9]{1,2}[-./](?:19|20)?[0-9]{2}(?![0-9])"
+    r"|(?<![0-9])(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?![0-9])"
     r"|(?<![0-9])(?:19|20)[0-9]{2}[ ]?[-\u2013/][ ]?(?:19|20)[0-9]{2}(?![0-9]))"
 )
 _US_SHAPE = re.compile(
@@ -75,7 +77,10 @@ _CARDS: tuple[tuple[tuple[tuple[int, int], ...], int, frozenset[int]], ...] = (
 )
 _CARD_WORD = re.compile(r"card|visa|master|amex|karte|carte|tarjeta|carta|cartão|credit|debit")
 _FOURS = re.compile(r"[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}")
-_CVV = re.compile(r"\b(?:cvv2?|cvc2?|security code|prüfziffer)\b[^0-9\x00]{0,12}([0-9]{3,4})(?![0-9])")
+_CVV = re.compile(
+    r"\b(?:cvv2?|cvc2?|security code|prüfziffer)\b[^0-9\x00]{0,12}([0-9]{3,4})(?![0-9])",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ _NATIONAL = (
     _rule(r"[0-9]{12}", checks.aadhaar, r"aadh?aa?r|\buid"),
     _rule(r"[0-9]{4}\.?[0-9]{2}\.?[0-9]{3}|[0-9]{9}", checks.bsn, r"\bbsn\b|burgerservice|sofi"),
     _rule(r"[0-9]{11}", checks.pesel, r"pesel"),
-    _rule(r"(?:[0-9]{2})?[0-9]{6}-[0-9]{4}", checks.personnummer),
+    _rule(r"(?:[0-9]{2})?[0-9]{6}-?[0-9]{4}", checks.personnummer, r"person\w*nummer|\bpnr\b"),
     _rule(r"[0-9]{2}\.[0-9]{2}\.[0-9]{2}-[0-9]{3}\.[0-9]{2}", checks.belgian),
 )
 
@@ -144,6 +149,10 @@ def is_card(digits: str) -> bool:
     return False
 
 
+# How networks print their numbers, in digits per group.
+_PRINTED = frozenset({(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 4, 1), (6, 13)})
+
+
 def _cards(run: str, before: str) -> Iterator[tuple[int, int]]:
     """Card numbers made of whole groups of a run of digits."""
     groups = [match.span() for match in _GROUP.finditer(run)]
@@ -154,7 +163,8 @@ def _cards(run: str, before: str) -> Iterator[tuple[int, int]]:
             digits += run[slice(*groups[last])]
             if len(digits) > 19:
                 break
-            if len(digits) > 12 and is_card(digits):
+            printed = tuple(b - a for a, b in groups[index : last + 1])
+            if (len(printed) == 1 or printed in _PRINTED) and is_card(digits):
                 yield groups[index][0], groups[last][1]
                 step = last - index + 1
                 break
@@ -168,9 +178,9 @@ def _national(run: str, before: str, kind: str) -> bool:
     if kind in ("order", "price"):
         return False
     for rule in _NATIONAL:
-        if rule.shape.fullmatch(run) and (rule.context is None or rule.context.search(before)):
-            if rule.check(_plain(run)):
-                return True
+        told = rule.context is None or rule.context.search(before)
+        if told and rule.shape.fullmatch(run) and rule.check(_plain(run)):
+            return True
     return False
 
 
@@ -232,11 +242,9 @@ def _kind_before(lower: str, start: int) -> tuple[str, str]:
 
 
 def _classify(run: str, text: str, end: int, kind: str, before: str) -> Iterator[Found]:
-    taken = False
-    for start, stop in _cards(run, before):
-        taken = True
-        yield start, stop, "card"
-    if taken:
+    cards = list(_cards(run, before)) if kind != "order" or _CARD_WORD.search(before) else []
+    yield from ((start, stop, "card") for start, stop in cards)
+    if cards:
         return
     if _national(run, before, kind):
         yield 0, len(run), "id"
@@ -287,22 +295,29 @@ _CODE_CHECKS: dict[str, Callable[[str], bool]] = {
 }
 
 
-def codes(text: str, lower: str) -> Iterator[Found]:
-    """IBANs, national numbers with letters, passports, birth dates and card security codes."""
+# Words one of which stands in any text that the pattern can match: a cheap look before a scan.
+_LABELLED = (
+    (("pas", "licen", "ausweis", "national id"), _PASSPORT, "value", "id"),
+    (("born", "birth", "dob", "d.o.b", "geb", "na", "né"), _BORN, "value", "birthdate"),
+    (("cv", "security code", "prüfziffer"), _CVV, 1, "card"),
+)
+
+
+def _coded(text: str) -> Iterator[Found]:
     for match in _CODE.finditer(text):
         kind = match.lastgroup or ""
         if kind == "iban":
             end = _iban_end(text, match.start())
             if end > 0:
                 yield match.start(), end, "iban"
-        elif _CODE_CHECKS[kind](re.sub(r"[ .-]", "", match.group())):
+        elif _CODE_CHECKS[kind](_SEPARATORS.sub("", match.group())):
             yield match.start(), match.end(), "id"
-    if "pas" in lower or "licen" in lower or "ausweis" in lower or "national id" in lower:
-        for match in _PASSPORT.finditer(text):
-            yield match.start("value"), match.end("value"), "id"
-    if "born" in lower or "birth" in lower or "dob" in lower or "na" in lower or "geb" in lower:
-        for match in _BORN.finditer(text):
-            yield match.start("value"), match.end("value"), "birthdate"
-    if "cv" in lower or "security code" in lower:
-        for match in _CVV.finditer(lower):
-            yield match.start(1), match.end(1), "card"
+
+
+def codes(text: str, lower: str) -> Iterator[Found]:
+    """IBANs, national numbers with letters, passports, birth dates and card security codes."""
+    yield from _coded(text)
+    for hints, pattern, group, kind in _LABELLED:
+        if any(hint in lower for hint in hints):
+            for match in pattern.finditer(text):
+                yield match.start(group), match.end(group), kind

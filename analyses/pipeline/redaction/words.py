@@ -37,7 +37,7 @@ NOT_NAMES = _words(
     spelt wrong correct misspelled listed under written mentioned given registered already because
     since while until account number email mail address phone order name names card customer
     anything something nothing everything everyone someone anyone one two three first last next
-    calling speaking help give get got tell said say says know think like would let lets let's
+    booking flight ticket order refund delivery package sudah adalah assistant calling speaking help give get got tell said say says know think like would let lets let's
     don't didn't isn't can't won't it's i'm i'd i'll i've that's there's what's
     und oder aber ich du er sie es wir ihr der die das ein eine ist sind war nicht nein ja bitte
     danke hallo guten mit von für auf bei nur noch schon hier dort wie was wer wo kunde kundin
@@ -57,7 +57,9 @@ NOT_PEOPLE = _words(
     german french spanish italian dutch indian chinese japanese korean russian turkish polish greek
     irish scottish welsh canadian australian mexican brazilian portuguese swedish norwegian danish
     finnish swiss austrian belgian european african asian arab arabic jewish muslim christian hindu
-    catholic buddhist vegan vegetarian customer member prime premium gold silver google amazon apple
+    catholic buddhist vegan vegetarian customer member prime premium ubuntu linux debian fedora windows android assistant universe plaza cafe
+    hotel restaurant bar park street avenue center centre museum theatre theater house club school
+    university hospital bank airport station church market shop store gold silver google amazon apple
     microsoft facebook netflix paypal ebay uber siri alexa chatgpt claude gemini bard openai support
     service team speaker president chairman chair minister madam commissioner member senator judge
     bean robot pepper martens sir doctor professor kunde kundin student studentin lehrer lehrerin
@@ -128,3 +130,6 @@ AMBIGUOUS = _words(
     bank home help test chat web sun moon star"""
 )
 """Names that are everyday words: removed elsewhere only where they are capitalised."""
+
+PARTICLES = _words("de del della der den di da dos van von zu bin ibn al el la le ter ten")
+"""Lower-case words inside a name: "Ludwig van Beethoven"."""
