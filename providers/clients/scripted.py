@@ -1,0 +1,285 @@
+"""A provider that follows a script: for tests, demonstrations and benchmarks.
+
+A scenario says how often what happens; what happens to a given request is decided by the seed,
+the request's own text and how often it came before, never by the order of arrival, so that a
+run can be repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64 as b64
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from providers.clients import plausible
+from providers.clients.openai_compatible import chat_body, read_chat, read_vectors
+from providers.gateway.errors import ErrorClass, Fault, classify_response
+from providers.gateway.types import Deployment, WireAnswer, WireChat, WireVectors
+
+
+class Act(StrEnum):
+    """What may happen to a request."""
+
+    SUCCESS = "success"
+    SLOW = "slow"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    UNAUTHORIZED = "unauthorized"
+    NOT_FOUND = "not_found"
+    CONTEXT_LENGTH = "context_length"
+    CONTENT_FILTER = "content_filter"
+    SERVER_ERROR = "server_error"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+    HANG = "hang"
+    HANG_MIDWAY = "hang_midway"
+    INVALID_JSON = "invalid_json"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    WRONG_SCHEMA = "wrong_schema"
+    NOT_JSON = "not_json"
+
+
+class Step(BaseModel):
+    """One thing that may happen, and how often in relation to the others.
+
+    ``seconds`` is added latency, ``retry_after`` the header of a 429 (seconds, or ``None`` for
+    none).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    act: Act = Act.SUCCESS
+    weight: float = Field(default=1.0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+    retry_after: float | None = None
+
+
+class Scenario(BaseModel):
+    """How a scripted provider behaves.
+
+    ``opening`` happens to the first requests, in order of arrival; afterwards ``mix`` is drawn
+    from. ``latency`` and ``jitter`` are seconds. ``json_schema`` off makes it a server that
+    refuses ``response_format``; ``usage`` off one that reports no tokens; ``reasoning`` on one
+    that takes neither ``temperature`` nor ``max_tokens``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 7
+    latency: float = Field(default=0.0, ge=0)
+    jitter: float = Field(default=0.0, ge=0)
+    opening: tuple[Step, ...] = ()
+    mix: tuple[Step, ...] = (Step(),)
+    json_schema: bool = True
+    base64: bool = True
+    usage: bool = True
+    reasoning: bool = False
+    width: int = Field(default=256, ge=2, le=4096)
+    key: str = ""
+
+
+def load_scenario(path: Path) -> Scenario:
+    """A scenario from a JSON file; raises ``ValueError`` with the reason."""
+    try:
+        return Scenario.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{path.name}: {place or 'file'}: {first['msg']}") from None
+
+
+class Script:
+    """Decides what happens and makes the answers; counts what it was asked."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.requests = 0
+        self.acts: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+
+    def next_step(self, body: Mapping[str, Any]) -> Step:
+        """What happens to this request, with its whole latency in ``seconds``."""
+        digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        arrival, again = self.requests, self.seen[digest]
+        self.requests += 1
+        self.seen[digest] += 1
+        draw = random.Random(f"{self.scenario.seed}:{digest}:{again}")  # noqa: S311 - a script
+        opening, mix = self.scenario.opening, self.scenario.mix
+        if arrival < len(opening):
+            step = opening[arrival]
+        else:
+            step = draw.choices(mix, [one.weight for one in mix])[0]
+        self.acts[step.act.value] += 1
+        latency = self.scenario.latency + draw.uniform(0, self.scenario.jitter)
+        return step.model_copy(update={"seconds": step.seconds + latency})
+
+    def refusal(
+        self, step: Step, body: Mapping[str, Any]
+    ) -> tuple[int, dict[str, str], Any] | None:
+        """Status, headers and body of an answer other than 200, if the step or request asks it."""
+        if step.act in _STATUS:
+            status, code, message = _STATUS[step.act]
+            headers = {}
+            if step.act is Act.RATE_LIMIT and step.retry_after is not None:
+                headers["Retry-After"] = f"{step.retry_after:g}"
+            return status, headers, _error(code, message)
+        unknown = self._unknown_parameter(body)
+        if unknown:
+            return 400, {}, _error("unsupported_parameter", f"{unknown} is not supported", unknown)
+        return None
+
+    def _unknown_parameter(self, body: Mapping[str, Any]) -> str:
+        refused = []
+        if not self.scenario.json_schema:
+            refused.append("response_format")
+        if self.scenario.reasoning:
+            refused += ["max_tokens", "temperature"]
+        if not self.scenario.base64 and body.get("encoding_format") == "base64":
+            refused.append("encoding_format")
+        return next((name for name in refused if name in body), "")
+
+    def chat(self, step: Step, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A chat completion, sound or spoiled as the step says."""
+        messages = body.get("messages") or []
+        wanted = body.get("response_format") or {}
+        schema = (wanted.get("json_schema") or {}).get("schema") or _schema_in_text(messages)
+        text, finish = _spoiled(json.dumps(plausible.answer(messages, schema)), step.act)
+        prompt = sum(len(str(message.get("content"))) for message in messages) // 4
+        usage = {"prompt_tokens": prompt, "completion_tokens": len(text) // 4 + 1}
+        return {
+            "id": "chatcmpl-scripted",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body.get("model", ""),
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "finish_reason": finish,
+                }
+            ],
+            "usage": usage if self.scenario.usage else None,
+        }
+
+    def embeddings(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Vectors by feature hashing, so that texts with common words are near each other."""
+        given = body.get("input") or []
+        texts = [given] if isinstance(given, str) else [str(text) for text in given]
+        rows = [plausible.vector(text, self.scenario.width) for text in texts]
+        packed = body.get("encoding_format") == "base64"
+        return {
+            "object": "list",
+            "model": body.get("model", ""),
+            "data": [
+                {"object": "embedding", "index": i, "embedding": _packed(row) if packed else row}
+                for i, row in enumerate(rows)
+            ],
+            "usage": {"prompt_tokens": sum(len(text) for text in texts) // 4}
+            if self.scenario.usage
+            else None,
+        }
+
+
+_STATUS: Mapping[Act, tuple[int, str, str]] = {
+    Act.RATE_LIMIT: (429, "rate_limit_exceeded", "Rate limit reached for requests"),
+    Act.QUOTA: (429, "insufficient_quota", "You exceeded your current quota"),
+    Act.UNAUTHORIZED: (401, "invalid_api_key", "Incorrect API key provided"),
+    Act.NOT_FOUND: (404, "model_not_found", "The model does not exist"),
+    Act.CONTEXT_LENGTH: (400, "context_length_exceeded", "maximum context length is 8192 tokens"),
+    Act.CONTENT_FILTER: (400, "content_filter", "The response was filtered"),
+    Act.SERVER_ERROR: (500, "server_error", "The server had an error"),
+}
+
+
+def _error(code: str, message: str, param: str | None = None) -> dict[str, Any]:
+    """An error in the shape of OpenAI's API reference, "Error codes"."""
+    return {"error": {"message": message, "type": code, "param": param, "code": code}}
+
+
+def _spoiled(text: str, act: Act) -> tuple[str, str]:
+    if act is Act.INVALID_JSON:
+        return "Sure, here is what I think about it.", "stop"
+    if act is Act.TRUNCATED:
+        return text[: len(text) // 2], "length"
+    if act is Act.EMPTY:
+        return "", "stop"
+    if act is Act.WRONG_SCHEMA:
+        return '{"unexpected": true}', "stop"
+    return text, "stop"
+
+
+def _schema_in_text(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The schema a prompt carries where ``response_format`` is not supported."""
+    marker = "JSON Schema:\n"
+    for message in messages:
+        text = str(message.get("content") or "")
+        if marker in text:
+            try:
+                found = json.JSONDecoder().raw_decode(text.split(marker, 1)[1])[0]
+            except ValueError:
+                return None
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _packed(row: Sequence[float]) -> str:
+    return b64.b64encode(np.asarray(row, dtype="<f4").tobytes()).decode("ascii")
+
+
+class ScriptedClient:
+    """The scripted provider inside the process: a gateway client without a network."""
+
+    def __init__(self, scenario: Scenario | None = None) -> None:
+        self.script = Script(scenario or Scenario())
+
+    async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer:
+        """Answer a chat call as the script says. Raises :class:`Fault`."""
+        body = chat_body(deployment.model, wire)
+        step = await self._play(deployment, body)
+        return read_chat(self.script.chat(step, body), datetime.now(UTC))
+
+    async def embed(
+        self, deployment: Deployment, texts: Sequence[str], *, base64: bool, timeout: float
+    ) -> WireVectors:
+        """Answer an embeddings call as the script says. Raises :class:`Fault`."""
+        body = {
+            "model": deployment.embedding_model or deployment.model,
+            "input": list(texts),
+            "encoding_format": "base64" if base64 else "float",
+        }
+        await self._play(deployment, body)
+        return read_vectors(self.script.embeddings(body), len(texts))
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+    async def _play(self, deployment: Deployment, body: Mapping[str, Any]) -> Step:
+        step = self.script.next_step(body)
+        if step.act is Act.REFUSED:
+            raise Fault(ErrorClass.NETWORK, "the connection was refused", sent=False)
+        await asyncio.sleep(step.seconds)
+        if step.act is Act.DROPPED:
+            raise Fault(ErrorClass.NETWORK, "the connection was dropped")
+        if step.act in (Act.HANG, Act.HANG_MIDWAY):
+            await asyncio.sleep(deployment.timeouts.first_byte)
+            raise Fault(ErrorClass.TIMEOUT, "no answer in time")
+        if step.act is Act.NOT_JSON:
+            raise Fault(ErrorClass.SERVER, "the answer is not one of an OpenAI-compatible server")
+        refusal = self.script.refusal(step, body)
+        if refusal is not None:
+            status, headers, said = refusal
+            lower = {name.lower(): value for name, value in headers.items()}
+            raise classify_response(status, lower, said, datetime.now(UTC))
+        return step
