@@ -335,6 +335,8 @@ class ArtifactKind(models.TextChoices):
     CENTROIDS = "centroids", "Cluster centres (float32)"
     MAP = "map", "Map coordinates (uint16 pairs)"
     PREVIEW = "preview", "Provisional picture"
+    NAMES = "names", "Names of base clusters (JSON)"
+    TREE = "tree", "The tree before the privacy check (JSON)"
     REPORT = "report", "Report card (JSON)"
 
 

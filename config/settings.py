@@ -52,6 +52,10 @@ CSRF_TRUSTED_ORIGINS = env.origins("CSRF_TRUSTED_ORIGINS")
 TRUSTED_PROXIES = env.integer("TRUSTED_PROXIES", 0, low=0, high=9)
 PORT = env.integer("PORT", 8000, low=1, high=65535)
 
+# Whether owners may add providers on this machine and in private networks (Ollama, vLLM). A server
+# on the open internet has other things there that must not be reached through us.
+ALLOW_PRIVATE_PROVIDERS = env.flag("OPENCLIO_ALLOW_PRIVATE_PROVIDERS", default=not HTTPS)
+
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = False
@@ -212,12 +216,14 @@ Q_CLUSTER = {
 }
 # What `manage.py serve` calls every two seconds, what `manage.py setup` and `manage.py warm` call,
 # and what a pool imports before it forks. Dotted paths, because core imports no other app.
-SUPERVISOR_TICKS: list[str] = ["analyses.services.tick"]
+SUPERVISOR_TICKS: list[str] = ["projects.services.tick", "analyses.services.tick"]
 SETUP_STEPS: list[str] = [
     "templates_app.services.ensure_shipped",
-    "projects.services.ensure_sample",
+    "projects.runner.ensure_sample",
     "analyses.services.ensure_sample_session",
 ]
+# Called with the first owner once the link was used; returns where to go, or nothing.
+AFTER_FIRST_OWNER = "analyses.services.welcome"
 FIRST_OWNER_LINK = "accounts.services.first_owner_link"
 WARM_STEPS: list[str] = ["analyses.pipeline.map.warm"]
 POOL_PRELOAD: list[str] = ["analyses.tasks", "analyses.runner"]

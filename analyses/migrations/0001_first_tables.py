@@ -85,7 +85,7 @@ class Migration(migrations.Migration):
             name='Artifact',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('vectors', 'Vectors (float32, one row per position read)'), ('labels', 'Base cluster per row (int32)'), ('centroids', 'Cluster centres (float32)'), ('map', 'Map coordinates (uint16 pairs)'), ('preview', 'Provisional picture'), ('report', 'Report card (JSON)')], max_length=12)),
+                ('kind', models.CharField(choices=[('vectors', 'Vectors (float32, one row per position read)'), ('labels', 'Base cluster per row (int32)'), ('centroids', 'Cluster centres (float32)'), ('map', 'Map coordinates (uint16 pairs)'), ('preview', 'Provisional picture'), ('names', 'Names of base clusters (JSON)'), ('tree', 'The tree before the privacy check (JSON)'), ('report', 'Report card (JSON)')], max_length=12)),
                 ('path', models.CharField(max_length=300)),
                 ('rows', models.PositiveIntegerField(default=0)),
                 ('created_at', models.DateTimeField(auto_now=True)),

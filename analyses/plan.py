@@ -1,0 +1,86 @@
+"""What an analysis consists of: its stages, their order and needs, and its frozen settings."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage: ``needs`` are the stages that must have finished before it opens.
+
+    ``weight`` is its usual share of the time, for the width of its bar.
+    ``ranged`` stages work batch by batch over positions; the others are one batch.
+    """
+
+    key: str
+    label: str
+    needs: tuple[str, ...]
+    weight: float
+    ranged: bool = False
+
+
+STAGES: tuple[StagePlan, ...] = (
+    StagePlan("prepare", "Prepare", (), 6, ranged=True),
+    StagePlan("facets", "Read and extract", ("prepare",), 42, ranged=True),
+    StagePlan("embed", "Embed", ("facets",), 11),
+    StagePlan("cluster", "Cluster", ("embed",), 8),
+    StagePlan("name", "Name", ("cluster",), 10),
+    StagePlan("hierarchy", "Arrange", ("name",), 8),
+    StagePlan("privacy", "Privacy", ("hierarchy",), 5),
+    StagePlan("map", "Map", ("embed",), 6),
+    StagePlan("insights", "Insights", ("privacy",), 4),
+    StagePlan("report", "Report", ("insights", "map"), 4),
+)
+
+BY_KEY = {stage.key: stage for stage in STAGES}
+
+PREVIEW = "preview"
+"""Batches of this stage redraw the provisional picture; they belong to no progress bar."""
+
+PIPELINE_VERSION = "1"
+"""Grows when the results of the same settings would change."""
+
+FIRST_PREVIEW = 50
+"""Conversations read before the first provisional clusters are drawn."""
+
+PREVIEW_GROWTH = 1.6
+"""A new preview is drawn when this many times more has been read."""
+
+
+class RunParams(BaseModel):
+    """The settings frozen onto an analysis. Defaults also fill rows written by older versions."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    limit: int | None = Field(default=None, ge=1)
+    concurrency: int = Field(default=16, ge=1, le=1000)
+    clusters: int | None = Field(default=None, ge=1)
+    floor_conversations: int = Field(default=25, ge=0)
+    floor_users: int = Field(default=10, ge=0)
+    audit: bool = True
+    map_method: Literal["auto", "pca"] = "auto"
+    identity: str = ""
+    """Recognises the same work started again from the command line."""
+
+
+def batch_size(total: int) -> int:
+    """Conversations in one batch: about a hundred batches, never fewer than 10 or more than 100."""
+    return max(10, min(100, math.ceil(total / 100)))
+
+
+def next_preview(previewed: int, total: int) -> int:
+    """How many conversations must be read before the next preview is worth drawing."""
+    if previewed == 0:
+        return min(FIRST_PREVIEW, total)
+    return math.ceil(previewed * PREVIEW_GROWTH)
+
+
+def identity_of(*parts: object) -> str:
+    """A short fingerprint of settings, to find the same work again."""
+    return hashlib.sha256("\x1f".join(str(part) for part in parts).encode()).hexdigest()[:32]

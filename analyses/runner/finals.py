@@ -1,0 +1,165 @@
+"""Handlers that look at the finished tree: privacy, insights and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analyses import artifacts
+from analyses.models import AnalysisSession, ArtifactKind
+from analyses.pipeline.insights import InsightsStage
+from analyses.pipeline.privacy import PrivacyStage, scale_floors
+from analyses.pipeline.records import (
+    AnalysisTable,
+    GroupFacts,
+    PrivacyVerdict,
+    ReportInputs,
+    TreeNode,
+)
+from analyses.pipeline.report import ReportStage
+from analyses.runner import saving, sources
+from analyses.runner.job import Job
+from providers.models import CallState, LlmCall
+
+
+def node_to_json(node: TreeNode) -> dict[str, Any]:
+    """A tree node as JSON."""
+    return asdict(node)
+
+
+def nodes_of(session: AnalysisSession) -> list[TreeNode]:
+    """The tree as the hierarchy stage left it."""
+    return [TreeNode(**item) for item in artifacts.load_json(session, ArtifactKind.TREE) or []]
+
+
+def labels_of(session: AnalysisSession) -> npt.NDArray[np.int32]:
+    """The base cluster of every row."""
+    labels = artifacts.load(session, ArtifactKind.LABELS)
+    return np.asarray(labels) if labels is not None else np.zeros(0, dtype=np.int32)
+
+
+async def privacy(job: Job) -> None:
+    """Floors and the text check; then the tree becomes visible."""
+    session = job.session
+    nodes = await job.db(nodes_of, session)
+    labels = await job.db(labels_of, session)
+    users = await job.db(sources.end_users, session)
+    rows = await job.db(sources.read_rows, session)
+    groups = sources.rows_by_node(nodes, labels)
+    counted = _users_by_node(groups, users)
+    floors = scale_floors(
+        len(users),
+        has_users=any(users),
+        distinct_users=len({user for user in users if user}),
+    )
+    facts = [
+        GroupFacts(
+            key=node.key,
+            parent=node.parent,
+            level=node.level,
+            name=node.name,
+            description=node.description,
+            conversations=len(groups[node.key]),
+            users=counted[node.key],
+        )
+        for node in nodes
+    ]
+    stage = PrivacyStage(PrivacyStage.Params(floors=floors))
+    records: list[PrivacyVerdict] = await job.records(stage, facts)
+    final = saving.FinalTree(
+        nodes=nodes,
+        groups=groups,
+        users=counted,
+        verdicts={verdict.key: verdict for verdict in records},
+        notice=floors.notice,
+        model=session.chat.model if session.chat else "local engine",
+    )
+    await job.save(lambda locked: saving.tree(locked, final, rows, labels))
+
+
+def _users_by_node(
+    groups: Mapping[int, npt.NDArray[np.int64]], users: Sequence[str]
+) -> dict[int, int | None]:
+    """Distinct end users of every node; ``None`` when the data names none."""
+    if not any(users):
+        return dict.fromkeys(groups)
+    _, numbers = np.unique(np.array(users, dtype=object).astype(str), return_inverse=True)
+    return {key: len(np.unique(numbers[rows])) for key, rows in groups.items()}
+
+
+async def insights(job: Job) -> None:
+    """What is worth a look, among groups that may be shown."""
+    table = await job.db(table_of, job.session)
+    found = await job.records(InsightsStage(), table)
+    await job.save(lambda session: saving.insights(session, found))
+
+
+def table_of(session: AnalysisSession) -> AnalysisTable:
+    """The finished analysis as columns."""
+    nodes = nodes_of(session)
+    shown = session.clusters.filter(provisional=False, shown=True).values_list("key", flat=True)
+    groups = sources.rows_by_node(nodes, labels_of(session))
+    return AnalysisTable(
+        nodes=nodes,
+        groups={key: rows.tolist() for key, rows in groups.items()},
+        specs=sources.specs(session),
+        facets=sources.facet_columns(session),
+        started=sources.started(session),
+        users=sources.end_users(session),
+        languages=sources.languages(session),
+        shown=frozenset(shown),
+    )
+
+
+async def report(job: Job) -> None:
+    """The report card."""
+    inputs = await job.db(_report_inputs, job.session)
+    (card,) = await job.records(ReportStage(), inputs)
+    path = artifacts.write_json(
+        job.session, ArtifactKind.REPORT, job.batch.fence, dict(card.figures)
+    )
+    await job.save(lambda session: artifacts.point(session, ArtifactKind.REPORT, path))
+
+
+def _report_inputs(session: AnalysisSession) -> ReportInputs:
+    nodes, labels = nodes_of(session), labels_of(session)
+    groups = sources.rows_by_node(nodes, labels)
+    vectors = artifacts.load(session, ArtifactKind.VECTORS)
+    calls = LlmCall.objects.filter(analysis_id=session.pk)
+    hidden = session.clusters.filter(provisional=False, shown=False)
+    totals = {
+        "tokens_in": session.tokens_in,
+        "tokens_out": session.tokens_out,
+        "cost": float(session.cost),
+        "unpriced_calls": session.unpriced_calls,
+        "calls": calls.count(),
+        "in_doubt": calls.filter(state=CallState.SENT).count(),
+        "retries": session.retry_count,
+        "warnings": session.warnings,
+        "seconds": _seconds(session),
+        "withheld": hidden.count(),
+        "floors": session.notice,
+    }
+    return ReportInputs(
+        read=session.read_count,
+        failed=session.failed_count,
+        total=session.total,
+        vectors=np.asarray(vectors) if vectors is not None else np.zeros((0, 1), np.float32),
+        labels=labels,
+        nodes=nodes,
+        groups={key: rows.tolist() for key, rows in groups.items()},
+        totals=totals,
+    )
+
+
+def _seconds(session: AnalysisSession) -> dict[str, float]:
+    """How long each finished stage took."""
+    return {
+        stage.key: round((stage.finished_at - stage.started_at).total_seconds(), 2)
+        for stage in session.stages.all()
+        if stage.finished_at and stage.started_at
+    }

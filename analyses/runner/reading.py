@@ -1,0 +1,117 @@
+"""Reading conversations: the concurrency of an analysis is kept full across batch borders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from analyses.models import AnalysisSession, Batch
+from analyses.pipeline.base import CallFailed, Context
+from analyses.pipeline.facets import FacetsStage
+from analyses.pipeline.records import FacetsRead, ItemFailed, Prepared
+from analyses.runner.ports import Ports
+
+Result = FacetsRead | ItemFailed
+
+
+@dataclass(eq=False, slots=True)
+class OpenBatch:
+    """A claimed batch with what was read of it so far."""
+
+    batch: Batch
+    items: dict[int, tuple[int, Prepared]]
+    """Primary key of the conversation and its prepared text, by position."""
+    results: dict[int, Result] = field(default_factory=dict)
+    in_flight: int = 0
+    lost: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every conversation has an outcome."""
+        return len(self.results) >= len(self.items)
+
+
+class Reader:
+    """Reads the conversations of one analysis in this process."""
+
+    def __init__(
+        self,
+        session: AnalysisSession,
+        ports: Ports,
+        stage: FacetsStage,
+        context: Context,
+        wake: Callable[[], None],
+    ) -> None:
+        self.session = session
+        self.ports = ports
+        self.limit = context.concurrency
+        self.stopping = False
+        self.fatal: CallFailed | None = None
+        self.open: list[OpenBatch] = []
+        self._stage = stage
+        self._context = context
+        self._wake = wake
+        self._queue: deque[tuple[OpenBatch, Prepared]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def hungry(self) -> bool:
+        """Whether another batch should be claimed: fewer conversations wait than calls are free."""
+        free = self.limit - len(self._tasks)
+        return not self.stopping and len(self._queue) <= free // 2
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight or waiting here."""
+        return not self._tasks and not self._queue and not self.open
+
+    def add(self, batch: OpenBatch) -> None:
+        """Take a claimed batch into work."""
+        self.open.append(batch)
+        self._queue.extend((batch, prepared) for _, prepared in batch.items.values())
+        self.fill()
+
+    def fill(self) -> None:
+        """Start calls until the limit is reached."""
+        while self._queue and len(self._tasks) < self.limit and not self.stopping:
+            batch, prepared = self._queue.popleft()
+            if batch.lost:
+                continue
+            batch.in_flight += 1
+            task = asyncio.create_task(self._read(batch, prepared))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def stop(self) -> None:
+        """Begin no further call; those in flight end and are kept."""
+        self.stopping = True
+        self._queue.clear()
+
+    def take_finished(self) -> list[OpenBatch]:
+        """Batches that can be saved (complete) or given back (nothing in flight after a stop)."""
+        ready = [
+            batch
+            for batch in self.open
+            if not batch.in_flight and (batch.complete or self.stopping or batch.lost)
+        ]
+        self.open = [batch for batch in self.open if batch not in ready]
+        return ready
+
+    async def _read(self, batch: OpenBatch, prepared: Prepared) -> None:
+        try:
+            batch.results[prepared.position] = await self._stage.read_one(prepared, self._context)
+        except CallFailed as error:
+            self.fatal = self.fatal or error
+            self.stop()
+        finally:
+            batch.in_flight -= 1
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._context.log.error("Reading failed.", exc_info=task.exception())
+            self.stop()
+        self.fill()
+        self._wake()

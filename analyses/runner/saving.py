@@ -1,0 +1,262 @@
+"""Writing what stages found. Each function is a ``write`` for :func:`analyses.services.saved`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from analyses import artifacts
+from analyses.events import InsightsFound, MapChanged, PictureChanged
+from analyses.models import (
+    AnalysisItem,
+    AnalysisSession,
+    ArtifactKind,
+    Batch,
+    Cluster,
+    ClusterMembership,
+    FacetValue,
+    Insight,
+    Outcome,
+)
+from analyses.pipeline.map import from_u16
+from analyses.pipeline.records import (
+    FacetAnswer,
+    FacetsRead,
+    InsightFound,
+    ItemFailed,
+    Prepared,
+    PrivacyVerdict,
+    TreeNode,
+)
+from analyses.runner.sources import ReadRows
+from core.events import publish
+
+CHUNK = 1000
+HUES = 10
+TITLE_CHARS = 300
+
+
+def prepared_items(
+    session: AnalysisSession, batch: Batch, rows: Sequence[tuple[int, Prepared]]
+) -> None:
+    """The items of a prepared range, and the batch that will read it."""
+    AnalysisItem.objects.bulk_create(
+        (
+            AnalysisItem(
+                session=session,
+                conversation_id=conversation,
+                position=item.position,
+                spans=[[span.turn, span.start, span.end, span.kind] for span in item.spans],
+                kept_from=item.kept[0],
+                kept_to=item.kept[1],
+                tokens=item.tokens,
+                language=item.language[:12],
+            )
+            for conversation, item in rows
+        ),
+        batch_size=CHUNK,
+    )
+    Batch.objects.create(
+        session=session, stage="facets", seq=batch.seq, first=batch.first, last=batch.last
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One conversation's outcome with the words shown and embedded for it."""
+
+    conversation: int
+    result: FacetsRead | ItemFailed
+    title: str = ""
+    text: str = ""
+
+
+def readings(
+    session: AnalysisSession, facet_ids: Mapping[str, int], rows: Sequence[Reading]
+) -> None:
+    """Outcomes and answers of a read range."""
+    AnalysisItem.objects.bulk_create(
+        [_outcome(session, row) for row in rows],
+        update_conflicts=True,
+        unique_fields=["session", "position"],
+        update_fields=["outcome", "error_class", "error", "title", "text", "model"],
+        batch_size=CHUNK,
+    )
+    positions = [row.result.position for row in rows]
+    ids = dict(session.items.filter(position__in=positions).values_list("position", "pk"))
+    FacetValue.objects.bulk_create(
+        (
+            _value(ids[row.result.position], facet_ids[key], answer)
+            for row in rows
+            if isinstance(row.result, FacetsRead)
+            for key, answer in row.result.values.items()
+            if key in facet_ids and answer is not None
+        ),
+        batch_size=CHUNK,
+    )
+
+
+def _outcome(session: AnalysisSession, row: Reading) -> AnalysisItem:
+    item = AnalysisItem(
+        session=session, conversation_id=row.conversation, position=row.result.position
+    )
+    if isinstance(row.result, ItemFailed):
+        item.outcome = Outcome.FAILED
+        item.error_class = row.result.error_class[:20]
+        item.error = row.result.message[:300]
+        return item
+    item.outcome = Outcome.READ
+    item.model = row.result.model[:120]
+    item.title = row.title[:TITLE_CHARS]
+    item.text = row.text
+    return item
+
+
+def _value(item: int, facet: int, answer: FacetAnswer) -> FacetValue:
+    value = FacetValue(item_id=item, facet_id=facet)
+    if isinstance(answer, bool):
+        value.flag = answer
+    elif isinstance(answer, (int, float)):
+        value.number = float(answer)
+    elif isinstance(answer, str):
+        value.text = answer
+    elif answer is not None:
+        value.entries = list(answer)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class FinalTree:
+    """The finished tree with the rows of every node and the privacy verdicts."""
+
+    nodes: Sequence[TreeNode]
+    groups: Mapping[int, npt.NDArray[np.int64]]
+    users: Mapping[int, int | None]
+    verdicts: Mapping[int, PrivacyVerdict]
+    notice: str
+    model: str
+
+
+def tree(session: AnalysisSession, final: FinalTree, rows: ReadRows, labels: Any) -> None:
+    """Replace provisional clusters by the final ones, with their members."""
+    session.clusters.all().delete()
+    hues = theme_hues(final)
+    made: dict[int, Cluster] = {}
+    for order, node in enumerate(in_reading_order(final)):
+        verdict = final.verdicts[node.key]
+        cluster = Cluster(
+            session=session,
+            parent=made.get(node.parent) if node.parent is not None else None,
+            key=node.key,
+            level=node.level,
+            leaf=node.leaf,
+            name=node.name[:160],
+            description=node.description,
+            size=len(final.groups[node.key]),
+            users=final.users[node.key],
+            hue=hues[node.key],
+            order=order,
+            shown=verdict.shown,
+            withheld_for=verdict.reason,
+            privacy_score=verdict.score,
+            model=final.model,
+        )
+        cluster.save()
+        made[node.key] = cluster
+    _members(made, rows, labels)
+    session.notice = final.notice[:400]
+    session.save(update_fields=["notice"])
+    place_clusters(session)
+    publish(
+        session.topic,
+        PictureChanged(conversations=len(rows.items), clusters=len(made), provisional=False),
+    )
+
+
+def _members(made: Mapping[int, Cluster], rows: ReadRows, labels: Any) -> None:
+    by_leaf = {cluster.leaf: cluster.pk for cluster in made.values() if cluster.leaf is not None}
+    pairs = (
+        ClusterMembership(cluster_id=by_leaf[int(label)], item_id=item)
+        for item, label in zip(rows.items, labels, strict=True)
+        if int(label) in by_leaf
+    )
+    ClusterMembership.objects.bulk_create(pairs, batch_size=CHUNK)
+
+
+def theme_hues(final: FinalTree) -> dict[int, int]:
+    """The ten largest themes get hues 1 to 10, the rest share the last; clusters inherit."""
+    themes = [node for node in final.nodes if node.parent is None]
+    themes.sort(key=lambda node: (-len(final.groups[node.key]), node.key))
+    hues = {node.key: min(HUES, rank + 1) for rank, node in enumerate(themes)}
+    for node in sorted(final.nodes, key=lambda node: node.level):
+        if node.parent is not None:
+            hues[node.key] = hues[node.parent]
+    return hues
+
+
+def in_reading_order(final: FinalTree) -> list[TreeNode]:
+    """Depth first, larger groups before smaller ones."""
+    children: dict[int | None, list[TreeNode]] = {}
+    for node in final.nodes:
+        children.setdefault(node.parent, []).append(node)
+    for siblings in children.values():
+        siblings.sort(key=lambda node: (-len(final.groups[node.key]), node.key))
+    ordered: list[TreeNode] = []
+    stack = list(reversed(children.get(None, [])))
+    while stack:
+        node = stack.pop()
+        ordered.append(node)
+        stack.extend(reversed(children.get(node.key, [])))
+    return ordered
+
+
+def place_clusters(session: AnalysisSession) -> None:
+    """Put every cluster's label at the middle of its dots; needs both tree and map."""
+    xy = artifacts.load(session, ArtifactKind.MAP)
+    labels = artifacts.load(session, ArtifactKind.LABELS)
+    clusters = list(session.clusters.filter(provisional=False))
+    if xy is None or labels is None or not clusters:
+        return
+    places = from_u16(np.asarray(xy))
+    labels = np.asarray(labels)
+    inside: dict[int, list[int]] = {}
+    by_pk = {cluster.pk: cluster for cluster in clusters}
+    for cluster in clusters:
+        node: Cluster | None = cluster
+        while cluster.leaf is not None and node is not None:
+            inside.setdefault(node.pk, []).append(cluster.leaf)
+            node = by_pk.get(node.parent_id) if node.parent_id else None
+    for cluster in clusters:
+        dots = places[np.isin(labels, inside.get(cluster.pk, []))]
+        if len(dots):
+            cluster.x, cluster.y = (float(v) for v in np.median(dots, axis=0))
+    Cluster.objects.bulk_update(clusters, ["x", "y"], batch_size=CHUNK)
+    publish(session.topic, MapChanged(points=len(places), provisional=False))
+
+
+def insights(session: AnalysisSession, found: Sequence[InsightFound]) -> None:
+    """Replace the insights of an analysis, ranked."""
+    clusters = dict(session.clusters.filter(provisional=False).values_list("key", "pk"))
+    session.insights.all().delete()
+    Insight.objects.bulk_create(
+        Insight(
+            session=session,
+            rank=rank,
+            kind=item.kind,
+            title=item.title[:240],
+            text=item.text,
+            score=item.score,
+            cluster_id=clusters.get(item.node) if item.node is not None else None,
+            facet=item.facet[:40],
+            count=item.count,
+            share=item.share,
+            low=item.low,
+            high=item.high,
+        )
+        for rank, item in enumerate(found, start=1)
+    )
+    publish(session.topic, InsightsFound(count=len(found)))

@@ -1,0 +1,140 @@
+"""Reading what stages need from the database, in arrays and plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from django.utils.dateparse import parse_datetime
+
+from analyses.models import AnalysisItem, AnalysisSession, FacetValue, Outcome
+from analyses.pipeline.records import FacetAnswer, FacetSpec, Source, TreeNode, Turn
+from projects.models import Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRows:
+    """Everything read so far, one entry per conversation in the order of position."""
+
+    items: Sequence[int]
+    positions: npt.NDArray[np.uint32]
+    texts: Sequence[str]
+    titles: Sequence[str]
+
+
+def sources(session: AnalysisSession, first: int, last: int) -> list[tuple[int, Source]]:
+    """Conversations of a range of positions, with their primary keys."""
+    rows = Conversation.objects.filter(
+        dataset=session.dataset_id, position__gte=first, position__lt=last
+    ).order_by("position")
+    return [(row.pk, source_of(row)) for row in rows]
+
+
+def source_of(row: Conversation) -> Source:
+    """A stored conversation as the pipeline sees it. Ids and metadata stay behind."""
+    turns = tuple(
+        Turn(
+            role=str(message.get("role", "")),
+            text=str(message.get("content") or ""),
+            at=_time(message.get("ts")),
+        )
+        for message in row.messages
+    )
+    return Source(position=row.position, turns=turns, user=row.end_user, started_at=row.started_at)
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def specs(session: AnalysisSession) -> tuple[FacetSpec, ...]:
+    """The facets of the frozen template version."""
+    return tuple(
+        FacetSpec(
+            key=facet.key,
+            label=facet.label,
+            question=facet.question,
+            kind=facet.kind,
+            choices=tuple(facet.choices),
+            low=facet.low,
+            high=facet.high,
+        )
+        for facet in session.template_version.facets.all()
+    )
+
+
+def read_rows(session: AnalysisSession) -> ReadRows:
+    """All conversations read so far."""
+    rows = list(
+        session.items.filter(outcome=Outcome.READ)
+        .order_by("position")
+        .values_list("pk", "position", "text", "title")
+    )
+    return ReadRows(
+        items=[row[0] for row in rows],
+        positions=np.array([row[1] for row in rows], dtype=np.uint32),
+        texts=[row[2] for row in rows],
+        titles=[row[3] for row in rows],
+    )
+
+
+def end_users(session: AnalysisSession) -> list[str]:
+    """The end user of every conversation read, in the order of position ("" for unknown)."""
+    return list(_read(session).values_list("conversation__end_user", flat=True))
+
+
+def started(session: AnalysisSession) -> list[datetime | None]:
+    """When every conversation read began."""
+    return list(_read(session).values_list("conversation__started_at", flat=True))
+
+
+def languages(session: AnalysisSession) -> list[str]:
+    """The detected language of every conversation read."""
+    return list(_read(session).values_list("language", flat=True))
+
+
+def _read(session: AnalysisSession) -> Any:
+    return AnalysisItem.objects.filter(session=session, outcome=Outcome.READ).order_by("position")
+
+
+def facet_columns(session: AnalysisSession) -> dict[str, list[FacetAnswer]]:
+    """The answers as columns: one list per facet, one entry per conversation read."""
+    row_of = {pk: row for row, pk in enumerate(_read(session).values_list("pk", flat=True))}
+    keys = {facet.pk: facet.key for facet in session.template_version.facets.all()}
+    columns: dict[str, list[FacetAnswer]] = {key: [None] * len(row_of) for key in keys.values()}
+    values = FacetValue.objects.filter(item__session=session, item__outcome=Outcome.READ)
+    wanted = ("item_id", "facet_id", "text", "number", "flag", "entries")
+    for item, facet, text, number, flag, entries in values.values_list(*wanted).iterator(5000):
+        answer = next((v for v in (text, number, flag) if v is not None), None)
+        column = columns.get(keys.get(facet, ""))
+        if column is not None and item in row_of:
+            column[row_of[item]] = tuple(entries) if entries is not None else answer
+    return columns
+
+
+def rows_by_node(
+    nodes: Sequence[TreeNode], labels: npt.NDArray[np.int32]
+) -> dict[int, npt.NDArray[np.int64]]:
+    """The rows of every tree node. Grouped by one sort; parents join their children."""
+    order = np.argsort(labels, kind="stable")
+    sorted_labels = np.asarray(labels)[order]
+    groups: dict[int, npt.NDArray[np.int64]] = {}
+    children: dict[int, list[int]] = {}
+    for node in nodes:
+        if node.leaf is not None:
+            low, high = np.searchsorted(sorted_labels, [node.leaf, node.leaf + 1])
+            groups[node.key] = order[low:high]
+        if node.parent is not None:
+            children.setdefault(node.parent, []).append(node.key)
+    for node in sorted(nodes, key=lambda node: -node.level):
+        if node.key not in groups:
+            parts = [groups[child] for child in children.get(node.key, []) if child in groups]
+            groups[node.key] = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    return groups

@@ -1,0 +1,162 @@
+"""One handler for each stage that works on the whole analysis, and for previews and preparing.
+
+A handler loads inputs in the database thread, runs the stage, and saves under the batch's fence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyses import artifacts
+from analyses.models import AnalysisSession, ArtifactKind
+from analyses.pipeline.cluster import ClusterStage
+from analyses.pipeline.embed import EmbedStage
+from analyses.pipeline.hierarchy import HierarchyStage
+from analyses.pipeline.map import MapStage, to_u16
+from analyses.pipeline.name import NameStage
+from analyses.pipeline.prepare import PrepareStage
+from analyses.pipeline.preview import PreviewInputs, preview
+from analyses.pipeline.records import (
+    ClusterText,
+    HierarchyInputs,
+    MapInputs,
+    NameInputs,
+    TreeNode,
+)
+from analyses.runner import finals, previews, saving
+from analyses.runner.job import Handler, Job
+from analyses.runner.sources import read_rows, sources
+
+
+async def prepare(job: Job) -> None:
+    """Redact, count and cut a range of conversations."""
+    batch = job.batch
+    rows = await job.db(sources, job.session, batch.first, batch.last)
+    keys = {source.position: pk for pk, source in rows}
+    ready = await job.records(PrepareStage(), [source for _, source in rows])
+    pairs = [(keys[item.position], item) for item in ready]
+    await job.save(
+        lambda session: saving.prepared_items(session, batch, pairs), done=batch.last - batch.first
+    )
+
+
+async def embed(job: Job) -> None:
+    """Vectors of every conversation read."""
+    rows = await job.db(read_rows, job.session)
+    params = EmbedStage.Params(whole=job.ports.local_vectors)
+    blocks = await job.records(EmbedStage(params), rows.texts)
+    parts = [block.matrix for block in sorted(blocks, key=lambda block: block.start)]
+    vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
+    path = artifacts.write_array(job.session, ArtifactKind.VECTORS, job.batch.fence, vectors)
+    await job.save(
+        lambda session: artifacts.point(session, ArtifactKind.VECTORS, path, len(vectors))
+    )
+
+
+async def cluster(job: Job) -> None:
+    """Base clusters over the vectors."""
+    vectors = await job.db(artifacts.load, job.session, ArtifactKind.VECTORS)
+    stage = ClusterStage(ClusterStage.Params(k=job.params.clusters))
+    (found,) = await job.records(stage, np.asarray(vectors))
+    fence = job.batch.fence
+    labels = artifacts.write_array(job.session, ArtifactKind.LABELS, fence, found.labels)
+    centres = artifacts.write_array(job.session, ArtifactKind.CENTROIDS, fence, found.centroids)
+
+    def write(session: AnalysisSession) -> None:
+        artifacts.point(session, ArtifactKind.LABELS, labels, len(found.labels))
+        artifacts.point(session, ArtifactKind.CENTROIDS, centres, len(found.centroids))
+        session.warnings = [*session.warnings, *found.warnings]
+        session.save(update_fields=["warnings"])
+
+    await job.save(write)
+
+
+async def name(job: Job) -> None:
+    """A name and a description for every base cluster."""
+    rows, labels, vectors, centroids = await job.db(_clustered, job.session)
+    inputs = NameInputs(
+        texts=rows.texts, hints=rows.titles, vectors=vectors, labels=labels, centroids=centroids
+    )
+    records = await job.records(NameStage(), inputs)
+    latest: dict[int, ClusterText] = {record.index: record for record in records}
+    data = [
+        {
+            "name": text.name,
+            "description": text.description,
+            "model": text.model,
+            "failed": text.failed,
+        }
+        for _, text in sorted(latest.items())
+    ]
+    path = artifacts.write_json(job.session, ArtifactKind.NAMES, job.batch.fence, data)
+    await job.save(lambda session: artifacts.point(session, ArtifactKind.NAMES, path, len(data)))
+
+
+async def hierarchy(job: Job) -> None:
+    """The tree over the base clusters."""
+    _, labels, _, centroids = await job.db(_clustered, job.session)
+    names = await job.db(artifacts.load_json, job.session, ArtifactKind.NAMES) or []
+    inputs = HierarchyInputs(
+        names=[item["name"] for item in names],
+        descriptions=[item["description"] for item in names],
+        centroids=centroids,
+        sizes=[int(np.sum(labels == index)) for index in range(len(names))],
+    )
+    nodes: list[TreeNode] = await job.records(HierarchyStage(), inputs)
+    data = [finals.node_to_json(node) for node in nodes]
+    path = artifacts.write_json(job.session, ArtifactKind.TREE, job.batch.fence, data)
+    await job.save(lambda session: artifacts.point(session, ArtifactKind.TREE, path, len(data)))
+
+
+async def draw_map(job: Job) -> None:
+    """Places of all conversations read."""
+    vectors = np.asarray(await job.db(artifacts.load, job.session, ArtifactKind.VECTORS))
+    inputs = MapInputs(vectors=vectors, labels=np.zeros(len(vectors), dtype=np.int32))
+    (layout,) = await job.records(MapStage(), inputs)
+    path = artifacts.write_array(job.session, ArtifactKind.MAP, job.batch.fence, to_u16(layout.xy))
+
+    def write(session: AnalysisSession) -> None:
+        artifacts.point(session, ArtifactKind.MAP, path, len(layout.xy))
+        saving.place_clusters(session)
+
+    await job.save(write)
+
+
+async def provisional(job: Job) -> None:
+    """The picture of what was read so far."""
+    rows = await job.db(read_rows, job.session)
+    previous = await job.db(previews.load_previous, job.session)
+    inputs = PreviewInputs(
+        texts=rows.texts,
+        hints=rows.titles,
+        previous=previous,
+        rows=[int(position) for position in rows.positions],
+    )
+    result = await preview(inputs, job.context)
+    path = await job.db(previews.store, job.session, job.batch, result)
+    await job.save(lambda session: previews.save(session, result, path), done=0)
+
+
+def _clustered(session: AnalysisSession) -> tuple[Any, Any, Any, Any]:
+    return (
+        read_rows(session),
+        np.asarray(artifacts.load(session, ArtifactKind.LABELS)),
+        np.asarray(artifacts.load(session, ArtifactKind.VECTORS)),
+        np.asarray(artifacts.load(session, ArtifactKind.CENTROIDS)),
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    "prepare": prepare,
+    "embed": embed,
+    "cluster": cluster,
+    "name": name,
+    "hierarchy": hierarchy,
+    "privacy": finals.privacy,
+    "map": draw_map,
+    "insights": finals.insights,
+    "report": finals.report,
+    "preview": provisional,
+}

@@ -1,0 +1,368 @@
+"""The worker: one event loop that claims batches, keeps calls in flight and saves results.
+
+Two kinds of work share the loop. Reading (stage ``facets``) keeps its concurrency full across
+batch borders; everything else is one batch at a time beside it, with heavy numbers in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.db import connection
+from django.db.models import Case, IntegerField, Value, When
+
+from analyses.models import AnalysisSession, Batch, Desired, SessionStatus
+from analyses.pipeline.base import CallFailed, Context, Stopped
+from analyses.pipeline.facets import FacetsStage
+from analyses.plan import PREVIEW, RunParams
+from analyses.runner import ports as port_factory
+from analyses.runner.job import Job
+from analyses.runner.ports import Ports
+from analyses.runner.ranges import open_range, save_range
+from analyses.runner.reading import OpenBatch, Reader
+from analyses.runner.sources import specs
+from analyses.runner.stages import HANDLERS
+from analyses.services.advance import block, give_up
+from analyses.services.pumps import beat, still
+from analyses.services.sessions import claimable
+from core import q2, work
+from core.errors import AppError
+from core.heartbeat import Heartbeat
+from core.models import LeasedWork, WorkStatus
+
+log = logging.getLogger("openclio.worker")
+
+POLL = 0.1
+"""Seconds between looks for work while idle."""
+
+HOUSEKEEPING = 0.5
+"""Seconds between looks at what people want (pause, stop)."""
+
+FIRST = {PREVIEW: 0, "facets": 9}
+"""Order in which waiting batches are taken: previews first, then whole stages, then ranges."""
+
+
+class Worker:
+    """Works for at most ``seconds`` (then finishes what is in flight) or until idle.
+
+    ``session_id`` restricts it to one analysis; ``reads`` and ``heavy`` to kinds of work;
+    ``idle_exit`` is how long it stays without work. ``quit_when`` ends it from outside.
+    """
+
+    def __init__(
+        self,
+        *,
+        session_id: int | None = None,
+        seconds: float = float("inf"),
+        idle_exit: float = 1.5,
+        reads: bool = True,
+        heavy: bool = True,
+        quit_when: Callable[[], bool] = q2.draining,
+    ) -> None:
+        self._only = session_id
+        self._until = time.monotonic() + seconds
+        self._idle_exit = idle_exit
+        self._reads = reads
+        self._heavy = heavy
+        self._quit_when = quit_when
+        self._owner = work.owner_name()
+        self._heart = Heartbeat(self._lost)
+        self._db = ThreadPoolExecutor(1, thread_name_prefix="db")
+        self._heavy_db = ThreadPoolExecutor(1, thread_name_prefix="db-heavy")
+        self._numbers = ThreadPoolExecutor(1, thread_name_prefix="numbers")
+        self._wake = asyncio.Event()
+        self._readers: dict[int, Reader] = {}
+        self._ports: dict[int, Ports] = {}
+        self._job: tuple[Batch, asyncio.Task[None]] | None = None
+        self._stopped: set[int] = set()
+        self._lost_pks: set[int] = set()
+        self._looked = 0.0
+
+    async def run(self) -> None:
+        """Work until there is nothing more, the time is up or the process is told to stop."""
+        self._heart.start()
+        idle_since = time.monotonic()
+        try:
+            while not self._ending():
+                await self._look_around()
+                await self._save_ready()
+                found = await self._claim()
+                if found or self._busy:
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > self._idle_exit:
+                    break
+                if not found:
+                    await self._rest()
+            await self._drain()
+        finally:
+            await self._close()
+
+    @property
+    def _busy(self) -> bool:
+        return self._job is not None or any(not r.idle for r in self._readers.values())
+
+    def _ending(self) -> bool:
+        return time.monotonic() > self._until or self._quit_when() or not self._heart.safe
+
+    async def _rest(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), POLL)
+        except TimeoutError:
+            return
+        finally:
+            self._wake.clear()
+
+    async def db(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a database function in the thread that reading uses."""
+        return await asyncio.get_running_loop().run_in_executor(self._db, function, *args)
+
+    async def heavy_db(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a database function in the thread of whole stages, which may take long."""
+        return await asyncio.get_running_loop().run_in_executor(self._heavy_db, function, *args)
+
+    # --- what people want ----------------------------------------------------------------
+
+    async def _look_around(self) -> None:
+        if time.monotonic() - self._looked < HOUSEKEEPING:
+            return
+        self._looked = time.monotonic()
+        held = set(self._readers) | ({self._job[0].session_id} if self._job else set())
+        wanted, shares = await self.db(self._states, held)
+        for pk in held - wanted:
+            self._stopped.add(pk)
+            if pk in self._readers:
+                self._readers[pk].stop()
+        for pk, reader in list(self._readers.items()):
+            reader.limit = shares.get(pk, reader.limit)
+            if reader.idle and (reader.stopping or not shares.get(pk)):
+                del self._readers[pk]
+
+    def _states(self, held: set[int]) -> tuple[set[int], dict[int, int]]:
+        """Which analyses may go on, and this worker's share of their concurrency."""
+        beat(self._owner)
+        wanted, shares = set(), {}
+        rows = AnalysisSession.objects.filter(pk__in=held)
+        for pk, desired, status, params in rows.values_list("pk", "desired", "status", "params"):
+            if desired == Desired.RUN and status in (SessionStatus.QUEUED, SessionStatus.RUNNING):
+                wanted.add(pk)
+                readers = (
+                    Batch.objects.filter(session=pk, stage="facets", status=WorkStatus.LEASED)
+                    .values("owner")
+                    .distinct()
+                    .count()
+                )
+                limit = RunParams.model_validate(params).concurrency
+                shares[pk] = max(1, -(-limit // max(1, readers)))
+        return wanted, shares
+
+    # --- claiming ------------------------------------------------------------------------
+
+    async def _claim(self) -> bool:
+        found = False
+        if self._reads and self._wants_reading():
+            found = await self._claim_reading()
+        if self._heavy and self._job is None:
+            found = await self._claim_heavy() or found
+        return found
+
+    def _wants_reading(self) -> bool:
+        readers = [reader for reader in self._readers.values() if not reader.stopping]
+        return not readers or any(reader.hungry for reader in readers)
+
+    async def _claim_reading(self) -> bool:
+        full = [pk for pk, reader in self._readers.items() if not reader.hungry]
+        opened = await self.db(self._take_range, full)
+        if opened is None:
+            return False
+        session, batch, items = opened
+        reader = self._readers.get(session.pk)
+        if reader is None:
+            self._stopped.discard(session.pk)
+            reader = await self._make_reader(session)
+        reader.add(OpenBatch(batch, items))
+        return True
+
+    def _take_range(self, full: list[int]) -> tuple[AnalysisSession, Batch, Any] | None:
+        waiting = self._waiting().filter(stage="facets").exclude(session__in=full)
+        batch = self._take(waiting.order_by("seq", "id"))
+        if batch is None:
+            return None
+        session = self._session(batch)
+        return session, batch, open_range(session, batch)
+
+    async def _claim_heavy(self) -> bool:
+        taken = await self.db(self._take_heavy)
+        if taken is None:
+            return False
+        session, batch = taken
+        self._stopped.discard(session.pk)
+        task = asyncio.create_task(self._do(session, batch))
+        self._job = (batch, task)
+        return True
+
+    def _take_heavy(self) -> tuple[AnalysisSession, Batch] | None:
+        order = Case(
+            When(stage=PREVIEW, then=Value(0)),
+            When(stage="prepare", then=Value(2)),
+            default=Value(1),
+            output_field=IntegerField(),
+        )
+        batch = self._take(self._waiting().exclude(stage="facets").order_by(order, "seq", "id"))
+        return None if batch is None else (self._session(batch), batch)
+
+    def _waiting(self) -> Any:
+        waiting = claimable()
+        return waiting.filter(session=self._only) if self._only else waiting
+
+    def _take(self, candidates: Any) -> Batch | None:
+        # A plain look first: claiming takes the write lock.
+        if not candidates.exists():
+            return None
+        batch: Batch | None = work.claim(candidates, owner=self._owner)
+        if batch is not None:
+            self._heart.hold(batch)
+        return batch
+
+    @staticmethod
+    def _session(batch: Batch) -> AnalysisSession:
+        return AnalysisSession.objects.select_related(
+            "project", "template_version", "chat__provider", "embedding__provider"
+        ).get(pk=batch.session_id)
+
+    # --- reading -------------------------------------------------------------------------
+
+    async def _make_reader(self, session: AnalysisSession) -> Reader:
+        ports = await self._ports_of(session)
+        facets = await self.db(specs, session)
+        stage = FacetsStage(
+            FacetsStage.Params(
+                facets=facets,
+                output_language=session.project.language,
+                instructions=session.template_version.instructions,
+            )
+        )
+        context = self._context(session, ports, self._numbers)
+        reader = Reader(session, ports, stage, context, self._wake.set)
+        self._readers[session.pk] = reader
+        return reader
+
+    async def _ports_of(self, session: AnalysisSession) -> Ports:
+        if session.pk not in self._ports:
+            stop = lambda pk=session.pk: pk in self._stopped  # noqa: E731
+            self._ports[session.pk] = await self.db(port_factory.build, session, stop)
+        return self._ports[session.pk]
+
+    def _context(
+        self, session: AnalysisSession, ports: Ports, threads: ThreadPoolExecutor
+    ) -> Context:
+        return port_factory.context(
+            session,
+            ports,
+            threads=threads,
+            should_stop=lambda: session.pk in self._stopped,
+            report=lambda done, total: None,
+        )
+
+    async def _save_ready(self) -> None:
+        for reader in list(self._readers.values()):
+            for opened in reader.take_finished():
+                await self._save_range(reader, opened)
+            if reader.fatal is not None:
+                await self.db(
+                    block, reader.session.pk, reader.fatal.error_class, reader.fatal.message
+                )
+                reader.fatal = None
+                self._stopped.add(reader.session.pk)
+
+    async def _save_range(self, reader: Reader, opened: OpenBatch) -> None:
+        self._heart.drop(opened.batch)
+        if opened.lost or opened.batch.pk in self._lost_pks:
+            return
+        try:
+            if opened.complete:
+                await self.db(save_range, reader.session, opened, reader.ports.local)
+            else:
+                await self.db(work.release, opened.batch)
+        except work.LeaseLost:
+            log.warning("Batch %s was taken by another worker.", opened.batch)
+
+    # --- everything else -----------------------------------------------------------------
+
+    async def _do(self, session: AnalysisSession, batch: Batch) -> None:
+        """Run one batch of a whole stage; every ending leaves the batch in a known state."""
+        try:
+            ports = await self._ports_of(session)
+            params = RunParams.model_validate(session.params)
+            context = self._context(session, ports, self._numbers)
+            job = Job(batch, session, ports, context, params, self.heavy_db)
+            await HANDLERS[batch.stage](job)
+        except work.LeaseLost:
+            log.warning("Batch %s was taken by another worker.", batch)
+        except Stopped:
+            await self._give_back(batch)
+        except CallFailed as error:
+            await self._call_failed(batch, error)
+        except Exception as error:
+            log.exception("Stage %s of analysis %s failed.", batch.stage, batch.session_id)
+            text = str(error) if isinstance(error, AppError) else type(error).__name__
+            await self._failed(batch, f"{text}: {error}")
+        finally:
+            self._heart.drop(batch)
+            self._job = None
+            self._wake.set()
+
+    async def _call_failed(self, batch: Batch, error: CallFailed) -> None:
+        if error.fatal:
+            await self._give_back(batch)
+            await self.heavy_db(block, batch.session_id, error.error_class, error.message)
+        else:
+            await self._failed(batch, error.message)
+
+    async def _give_back(self, batch: Batch) -> None:
+        try:
+            await self.heavy_db(work.release, batch)
+        except work.LeaseLost:
+            log.warning("Batch %s was taken by another worker.", batch)
+
+    async def _failed(self, batch: Batch, error: str) -> None:
+        try:
+            await self.heavy_db(give_up, batch, error)
+        except work.LeaseLost:
+            log.warning("Batch %s was taken by another worker.", batch)
+
+    # --- ending --------------------------------------------------------------------------
+
+    def _lost(self, item: LeasedWork) -> None:
+        """Heartbeat's thread: the claim is gone, stop issuing calls for it."""
+        self._lost_pks.add(item.pk)
+        for reader in list(self._readers.values()):
+            for opened in reader.open:
+                if opened.batch.pk == item.pk:
+                    opened.lost = True
+
+    async def _drain(self) -> None:
+        """Let calls in flight end, save or give back what is held."""
+        for pk, reader in self._readers.items():
+            reader.stop()
+            self._stopped.add(pk)
+        if self._job is not None:
+            self._stopped.add(self._job[0].session_id)
+        while self._busy and self._heart.safe:
+            await self._save_ready()
+            await self._rest()
+        await self._save_ready()
+
+    async def _close(self) -> None:
+        for ports in self._ports.values():
+            await ports.close()
+        await self.db(still, self._owner)
+        self._heart.stop()
+        for pool in (self._db, self._heavy_db):
+            pool.submit(connection.close).result()
+        for pool in (self._db, self._heavy_db, self._numbers):
+            pool.shutdown(wait=True)

@@ -1,0 +1,18 @@
+"""Changes to analyses. Every door calls these."""
+
+from analyses.services.advance import advance, block, saved
+from analyses.services.sample import ensure_sample_session, welcome
+from analyses.services.sessions import cancel, pause, resume, start_session, tick
+
+__all__ = [
+    "advance",
+    "block",
+    "cancel",
+    "ensure_sample_session",
+    "pause",
+    "resume",
+    "saved",
+    "start_session",
+    "tick",
+    "welcome",
+]

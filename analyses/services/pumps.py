@@ -1,0 +1,42 @@
+"""Waking workers. A wake-up is a hint: losing or doubling one is harmless."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from core import q2
+from core.models import Beat
+from core.work import owner_is_dead
+
+PUMP = "analyses.tasks.pump"
+BEAT = "pump:"
+FRESH = timedelta(seconds=8)
+
+
+def wake_pumps() -> None:
+    """Queue as many wake-ups as there are idle workers. Call it inside the transaction."""
+    missing = settings.WORKERS - live_pumps() - q2.waiting()
+    for _ in range(missing):
+        q2.wake(PUMP)
+
+
+def live_pumps() -> int:
+    """How many workers hold a pump now, by their beats."""
+    fresh = Beat.objects.filter(name__startswith=BEAT, beat_at__gte=timezone.now() - FRESH)
+    return sum(not owner_is_dead(beat.name.removeprefix(BEAT)) for beat in fresh)
+
+
+def beat(owner: str) -> None:
+    """A pump shows that it works."""
+    Beat.objects.update_or_create(name=f"{BEAT}{owner}", defaults={"beat_at": Now()})
+
+
+def still(owner: str) -> None:
+    """A pump has ended; beats of pumps long gone are swept as well."""
+    Beat.objects.filter(name=f"{BEAT}{owner}").delete()
+    old = timezone.now() - timedelta(hours=1)
+    Beat.objects.filter(name__startswith=BEAT, beat_at__lt=old).delete()

@@ -1,0 +1,15 @@
+"""What the queue may call in analyses. State is in the tables; a task only says "look"."""
+
+from __future__ import annotations
+
+import asyncio
+
+from analyses.runner import Worker
+
+SLICE = 100.0
+"""Seconds a worker holds one wake-up before it makes room; calls in flight still end."""
+
+
+def pump(*ignored: object) -> None:
+    """Work on whatever is waiting, for one slice."""
+    asyncio.run(Worker(seconds=SLICE).run())

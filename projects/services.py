@@ -1,0 +1,159 @@
+"""Changes to projects and their data."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from django.db.models import Max
+from django.utils.text import slugify
+
+from accounts.models import Role, User, Workspace
+from accounts.services import audit, require
+from core import q2, work
+from core.errors import AppError, Invalid
+from core.models import WorkStatus
+from projects.models import Conversation, Dataset, Import, Project
+
+UPLOAD_LIMIT = 2 * 1024**3
+"""Largest file accepted, in bytes."""
+
+CHUNK = 1024 * 1024
+RUN_IMPORT = "projects.tasks.run_import"
+
+
+def create_project(
+    *, actor: User, workspace: Workspace, name: str, description: str = ""
+) -> Project:
+    """A new project. Raises ``Forbidden`` below Analyst, ``Invalid`` for an empty name."""
+    require(actor, workspace, Role.ANALYST)
+    if not name.strip():
+        raise Invalid(fields={"name": "Give the project a name."})
+    with transaction.atomic():
+        project = Project.objects.create(
+            workspace=workspace,
+            name=name.strip()[:120],
+            slug=free_slug(name),
+            description=description.strip()[:2000],
+            created_by=actor,
+        )
+        audit(workspace=workspace, actor=actor, action="project.created", obj=project)
+    return project
+
+
+def free_slug(name: str) -> str:
+    """An address for a name; a few random letters are added when it is taken."""
+    base = slugify(name)[:50] or "project"
+    if not Project.objects.filter(slug=base).exists():
+        return base
+    return f"{base}-{secrets.token_hex(3)}"
+
+
+def upload(
+    *, actor: User, project: Project, file: UploadedFile | Path, name: str = "", wake: bool = True
+) -> Import:
+    """Keep an uploaded file and queue its reading. Nothing is parsed here.
+
+    Raises ``Forbidden``, and ``AppError`` for an empty or too large file. ``wake=False`` leaves
+    the reading to the caller.
+    """
+    require(actor, project.workspace, Role.ANALYST)
+    filename = Path(str(file.name)).name[:200]
+    path, size, digest = _keep(file)
+    with transaction.atomic():
+        Project.objects.select_for_update().get(pk=project.pk)
+        highest = project.datasets.aggregate(top=Max("number"))["top"] or 0
+        dataset = Dataset.objects.create(
+            project=project,
+            number=highest + 1,
+            name=name.strip()[:160] or filename,
+            created_by=actor,
+        )
+        record = Import.objects.create(
+            dataset=dataset, file=path, filename=filename, size=size, sha256=digest
+        )
+        audit(
+            workspace=project.workspace,
+            actor=actor,
+            action="dataset.uploaded",
+            obj=dataset,
+            size=size,
+            sha256=digest,
+        )
+        if wake:
+            q2.wake(RUN_IMPORT, record.pk)
+    return record
+
+
+def stored(record: Import) -> Path:
+    """Where the uploaded file lies."""
+    return Path(settings.MEDIA_ROOT) / record.file
+
+
+def uploads() -> Path:
+    """The folder of uploaded files."""
+    folder = Path(settings.MEDIA_ROOT) / "uploads"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _keep(file: UploadedFile | Path) -> tuple[str, int, str]:
+    """Copy into the data folder under a name of ours; returns relative path, size, SHA-256."""
+    target = uploads() / secrets.token_hex(16)
+    try:
+        if isinstance(file, Path):
+            with file.open("rb") as source:
+                size, digest = _copy(iter(lambda: source.read(CHUNK), b""), target)
+        else:
+            size, digest = _copy(file.chunks(CHUNK), target)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return f"uploads/{target.name}", size, digest
+
+
+def _copy(chunks: Iterable[bytes], target: Path) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    with target.open("wb") as out:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > UPLOAD_LIMIT:
+                raise AppError("too_large", status=413, limit="2 GB")
+            digest.update(chunk)
+            _write(out, chunk)
+    if not size:
+        raise AppError("empty_file", status=422)
+    return size, digest.hexdigest()
+
+
+def _write(out: BinaryIO, chunk: bytes) -> None:
+    try:
+        out.write(chunk)
+    except OSError as error:
+        raise AppError(
+            "conflict", status=507, why=f"The disk refused the file: {error}."
+        ) from error
+
+
+def record_opening(*, actor: User, conversation: Conversation) -> None:
+    """Opening raw text is on purpose, and written down."""
+    audit(
+        workspace=conversation.dataset.project.workspace,
+        actor=actor,
+        action="conversation.opened",
+        obj=conversation,
+    )
+
+
+def tick() -> None:
+    """Take back imports whose worker is gone, and wake a worker for those that wait."""
+    work.reap(Import.objects.all())
+    for pk in Import.objects.filter(status=WorkStatus.PENDING).values_list("pk", flat=True)[:4]:
+        if q2.waiting() < settings.WORKERS:
+            q2.wake(RUN_IMPORT, pk)
