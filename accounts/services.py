@@ -8,6 +8,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
@@ -15,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.encoding import force_bytes, force_str
 from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
+from django.utils.module_loading import import_string
 
 from accounts.models import ApiKey, AuditEvent, Membership, Role, SetupToken, User, Workspace
 from core.errors import Conflict, Forbidden, Invalid, NotFound
@@ -132,6 +134,12 @@ def claim_first_owner(*, token: str, name: str, email: str, password: str) -> Us
     opened.save(update_fields=["used_at"])
     audit(workspace=workspace, actor=user, action="owner.claimed", obj=user)
     return user
+
+
+def begin(owner: User) -> str | None:
+    """What follows the first owner's arrival (``AFTER_FIRST_OWNER``); where to go, if anywhere."""
+    following: str | None = import_string(settings.AFTER_FIRST_OWNER)(owner)
+    return following
 
 
 def refuse_known_email(email: str) -> None:

@@ -15,5 +15,6 @@ urlpatterns = [
     path("me/keys/", views.create_key, name="create-key"),
     path("me/keys/<int:pk>/revoke/", views.revoke_key, name="revoke-key"),
     path("members/", views.members, name="members"),
+    path("members/add/", views.add_member, name="add-member"),
     path("members/<int:pk>/", views.change_member, name="change-member"),
 ]

@@ -6,20 +6,27 @@ from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import LoginView, LogoutView
-from django.forms import Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts import selectors, services
-from accounts.forms import InviteForm, KeyForm, PasswordForm, ProfileForm, RoleForm, SignInForm
-from accounts.forms import WelcomeForm as WelcomeForm
+from accounts.forms import (
+    InviteForm,
+    KeyForm,
+    PasswordForm,
+    ProfileForm,
+    RoleForm,
+    SignInForm,
+    WelcomeForm,
+)
 from accounts.models import ApiKey, Membership, Role
 from accounts.selectors import person
-from core.errors import Conflict, Invalid
+from core.errors import AppError
+from core.forms import refuse, status_of
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 THEMES = ("system", "light", "dark")
@@ -49,12 +56,12 @@ def welcome(request: HttpRequest, token: str) -> HttpResponse:
     if form.is_valid():
         try:
             user = services.claim_first_owner(token=token, **form.cleaned_data)
-        except Invalid as error:
-            add_errors(form, error)
+        except AppError as error:
+            refuse(form, error)
         else:
             login(request, user, backend=BACKEND)
-            return redirect("projects:home")
-    return render(request, "accounts/welcome.html", {"form": form}, status=_status(form))
+            return redirect(services.begin(user) or "projects:home")
+    return render(request, "accounts/welcome.html", {"form": form}, status=status_of(form))
 
 
 @never_cache
@@ -68,7 +75,7 @@ def invitation(request: HttpRequest, uid: str, token: str) -> HttpResponse:
         login(request, user, backend=BACKEND)
         return redirect("projects:home")
     context = {"form": form, "email": user.email}
-    return render(request, "accounts/invitation.html", context, status=_status(form))
+    return render(request, "accounts/invitation.html", context, status=status_of(form))
 
 
 @login_required
@@ -80,7 +87,7 @@ def profile(request: HttpRequest) -> HttpResponse:
         services.update_profile(actor=user, name=form.cleaned_data["name"])
         messages.success(request, "Your name was saved.")
         return redirect("accounts:profile")
-    return render(request, "accounts/profile.html", _profile(request, form), status=_status(form))
+    return render(request, "accounts/profile.html", _profile(request, form), status=status_of(form))
 
 
 @login_required
@@ -101,7 +108,7 @@ def create_key(request: HttpRequest) -> HttpResponse:
         form = KeyForm()
     context = _profile(request, ProfileForm(initial={"name": user.name}))
     context.update(key_form=form, secret=secret)
-    return render(request, "accounts/profile.html", context, status=_status(form))
+    return render(request, "accounts/profile.html", context, status=status_of(form))
 
 
 @login_required
@@ -128,29 +135,29 @@ def theme(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+@require_safe
 def members(request: HttpRequest) -> HttpResponse:
-    """Who belongs to the workspace; owners add people here."""
+    """Who belongs to the workspace."""
+    return _members(request, InviteForm())
+
+
+@login_required
+@require_POST
+@never_cache
+def add_member(request: HttpRequest) -> HttpResponse:
+    """Add a person; a new one's invitation link is shown this once."""
     user = person(request)
     workspace = selectors.current_workspace(user)
     services.require(user, workspace, Role.OWNER)
-    form = InviteForm(request.POST or None)
-    link = ""
+    form, link = InviteForm(request.POST), ""
     if form.is_valid():
         email, role = form.cleaned_data["email"], Role(form.cleaned_data["role"])
         try:
             _, link = services.invite(actor=user, workspace=workspace, email=email, role=role)
-        except Conflict as error:
-            form.add_error("email", error.data["why"])
-        else:
             messages.success(request, f"{email} was added.")
-            form = InviteForm()
-    context = {
-        "form": form,
-        "members": selectors.members(workspace),
-        "roles": Role.choices,
-        "link": request.build_absolute_uri(link) if link else "",
-    }
-    return render(request, "accounts/members.html", context, status=_status(form))
+        except AppError as error:
+            form.add_error("email", error.text)
+    return _members(request, form, link)
 
 
 @login_required
@@ -172,14 +179,6 @@ def change_member(request: HttpRequest, pk: int) -> HttpResponse:
     return redirect("accounts:members")
 
 
-def add_errors(form: Form, error: Invalid) -> None:
-    """Put a service's refusal beside the fields it names, else above the form."""
-    for name, text in error.fields.items():
-        form.add_error(name if name in form.fields else None, text)
-    if not error.fields:
-        form.add_error(None, error.text)
-
-
 def _profile(request: HttpRequest, form: ProfileForm) -> dict[str, object]:
     user = person(request)
     return {
@@ -191,6 +190,14 @@ def _profile(request: HttpRequest, form: ProfileForm) -> dict[str, object]:
     }
 
 
-def _status(form: Form) -> int:
-    """422 for a refused form, so that programs and htmx can tell it from a fresh page."""
-    return 422 if form.is_bound and form.errors else 200
+def _members(request: HttpRequest, form: InviteForm, link: str = "") -> HttpResponse:
+    user = person(request)
+    workspace = selectors.current_workspace(user)
+    services.require(user, workspace, Role.OWNER)
+    context = {
+        "form": form,
+        "members": selectors.members(workspace),
+        "roles": Role.choices,
+        "link": request.build_absolute_uri(link) if link else "",
+    }
+    return render(request, "accounts/members.html", context, status=status_of(form))

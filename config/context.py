@@ -9,18 +9,19 @@ from typing import Any
 from django.db.models import Count
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import SimpleLazyObject, cached_property
 
 from accounts.models import Membership, Role, User
 from accounts.selectors import current_membership
 from accounts.services import reaches
 from analyses.models import ENDED, AnalysisSession, SessionStatus
-from core.figures import share
+from core.figures import count_of, share
 from projects.models import Project
 
 THEMES = frozenset({"light", "dark"})
 LISTED_PROJECTS = 12
 LISTED_RUNNING = 4
+LISTED_NEWS = 5
 LAST_PROJECT = "project"  # session key: the project whose pages were looked at last
 
 
@@ -42,9 +43,21 @@ class Running:
 
     name: str
     href: str
+    project: str
     state: str
     percent: float
     tone: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """An analysis in a short list."""
+
+    name: str
+    href: str
+    text: str
+    status: str
+    state: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,7 @@ class Group:
 class Shell:
     """Everything around the page itself."""
 
+    user: User | None = None
     theme: str = ""
     membership: Membership | None = None
     project: Project | None = None
@@ -69,6 +83,31 @@ class Shell:
     workspace_links: list[Link] = field(default_factory=list)
     dock_links: list[Link] = field(default_factory=list)
     palette: list[Group] = field(default_factory=list)
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the person may upload and start things in this workspace."""
+        return self.membership is not None and reaches(Role(self.membership.role), Role.ANALYST)
+
+    @property
+    def may_manage(self) -> bool:
+        """Whether the person owns this workspace."""
+        return self.membership is not None and reaches(Role(self.membership.role), Role.OWNER)
+
+    @cached_property
+    def news(self) -> list[Row]:
+        """What ended lately in any project. One query, only on pages that show it."""
+        assert self.user is not None
+        ended = AnalysisSession.objects.for_user(self.user).filter(status__in=ENDED)
+        return [_row(session) for session in ended.select_related("project")[:LISTED_NEWS]]
+
+    @cached_property
+    def project_analyses(self) -> list[Row]:
+        """The newest analyses of this project. One query, only on pages that show it."""
+        if self.project is None:
+            return []
+        rows = self.project.analyses.select_related("project")[:LISTED_NEWS]
+        return [_row(session) for session in rows]
 
 
 def shell(request: HttpRequest) -> dict[str, Any]:
@@ -83,6 +122,7 @@ def build(request: HttpRequest) -> Shell:
     user = getattr(request, "user", None)
     if not isinstance(user, User):
         return made
+    made.user = user
     made.membership = current_membership(user)
     made.projects = list(Project.objects.for_user(user)[:LISTED_PROJECTS])
     made.project = _current_project(request, user, made.projects)
@@ -124,9 +164,21 @@ def _running_row(session: AnalysisSession) -> Running:
     return Running(
         name=session.name,
         href=_address("analyses:live", session.project.slug, session.number),
+        project=session.project.name,
         state=share(round(part, 2)) if moving and part else session.get_status_display(),
         percent=100 * part,
         tone="" if moving else "warn",
+    )
+
+
+def _row(session: AnalysisSession) -> Row:
+    page = "summary" if session.status == SessionStatus.COMPLETED else "live"
+    return Row(
+        name=session.name,
+        href=_address(f"analyses:{page}", session.project.slug, session.number),
+        text=f"{session.project.name} · {count_of(session.read_count, 'conversation')} read",
+        status=session.status,
+        state=session.get_status_display(),
     )
 
 

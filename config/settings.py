@@ -30,13 +30,12 @@ DATA_DIR = env.directory("OPENCLIO_DATA_DIR", BASE_DIR / "var")
 if TESTING:
     DATA_DIR = Path(tempfile.mkdtemp(prefix="openclio-tests-"))
     atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
-DATA_DIR.mkdir(parents=True, exist_ok=True)
 SECRETS_DIR = DATA_DIR / "secrets"
 MEDIA_ROOT = DATA_DIR / "media"
 ARTIFACTS_ROOT = DATA_DIR / "artifacts"
 STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 RUN_DIR = DATA_DIR / "run"
-LOGS_DIR = DATA_DIR / "logs"
 # Compiled map code; numba reads this name when it is first imported.
 NUMBA_CACHE_DIR = DATA_DIR / "numba"
 os.environ.setdefault("NUMBA_CACHE_DIR", str(NUMBA_CACHE_DIR))

@@ -65,6 +65,9 @@ class ModelDeployment(models.Model):
     )
     context_tokens = models.PositiveIntegerField(null=True, blank=True)
     supports_schema = models.BooleanField(null=True, blank=True)
+    retired = models.BooleanField(
+        default=False, help_text="Kept for the analyses that used it, not offered for new ones."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django import template
+from django.conf.locale import LANG_INFO
 from django.utils import timezone
 
 from core import figures
@@ -50,3 +51,10 @@ def percent_of(part: Any, whole: Any) -> float:
 def share_of(part: Any, whole: Any) -> str:
     """``part|share_of:whole``: the share in words."""
     return figures.share(float(part or 0) / float(whole) if whole else None)
+
+
+@register.filter
+def language(code: str) -> str:
+    """A language code in English words ("es" is "Spanish"); unknown codes stay as they are."""
+    names = LANG_INFO.get(code) or LANG_INFO.get(code.partition("-")[0]) or {}
+    return str(names.get("name", code)) or "Unknown"
