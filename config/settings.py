@@ -225,7 +225,7 @@ SETUP_STEPS: list[str] = [
 AFTER_FIRST_OWNER = "analyses.services.welcome"
 FIRST_OWNER_LINK = "accounts.services.first_owner_link"
 WARM_STEPS: list[str] = ["analyses.pipeline.map.warm"]
-POOL_PRELOAD: list[str] = ["analyses.tasks", "analyses.runner"]
+POOL_PRELOAD: list[str] = ["projects.tasks", "analyses.tasks"]
 
 # --- People ------------------------------------------------------------------------------------
 
