@@ -174,7 +174,9 @@ def test_one_busy_user_is_not_a_rise():
     changed = AnalysisTable(
         **{name: getattr(data, name) for name in data.__slots__ if name != "users"}, users=users
     )
-    assert all(f.node != RISING or f.kind != "rise" for f in find_insights(changed, InsightParams()))
+    assert all(
+        f.node != RISING or f.kind != "rise" for f in find_insights(changed, InsightParams())
+    )
 
 
 def test_falling_traffic_alone_is_not_a_rise():
