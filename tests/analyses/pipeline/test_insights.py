@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from analyses.pipeline.base import Context, Stopped
-from analyses.pipeline.insights import InsightParams, InsightsStage, find_insights
-from analyses.pipeline.insights import wording
+from analyses.pipeline.insights import InsightParams, InsightsStage, find_insights, wording
 from analyses.pipeline.records import AnalysisTable, FacetSpec, TreeNode
 
 SPECS = (
