@@ -10,7 +10,7 @@ from datetime import datetime
 from projects.sample.details import Details
 from projects.sample.library import Phrases, common, phrases
 from projects.sample.people import Person
-from projects.sample.text import Decks, fill, hurried, join_greeting, mistype, run_on, spin
+from projects.sample.text import Decks, fill, hurried, join_greeting, mistype, run_on, spin, stems
 from projects.sample.topics import OFF_TOPIC, Topic
 
 Message = tuple[str, str]
@@ -72,6 +72,10 @@ class _Draft:
         self._formal = order.channel == "email"
         self._introduced = False
         self._told = not order.personal
+        self._suiting: list[str] = []
+        self._said: set[str] = set()
+        self._used: set[str] = set()
+        self._sign_off = ""
         self._cross = bool(order.concern)
 
     def compose(self) -> Written:
@@ -107,7 +111,8 @@ class _Draft:
     def _agent(self, *parts: str) -> None:
         text = " ".join(part for part in parts if part)
         if self._formal:
-            text += "\n\n" + self._any(self._common["agent_mail_close"])
+            self._sign_off = self._sign_off or self._any(self._common["agent_mail_close"])
+            text += "\n\n" + self._sign_off
         self._out.messages.append(("agent", text))
 
     def _tell(self, kind: str) -> str:
@@ -144,12 +149,29 @@ class _Draft:
 
     def _terse(self, topic: Phrases) -> list[str]:
         if "short" in topic and self._maybe(0.7):
-            return [self._any(topic["short"])]
-        return [hurried(self._any(topic["problems"]))]
+            return [self._state(topic, "short", "match_short")]
+        return [hurried(self._state(topic, "problems", "match"))]
+
+    def _state(self, topic: Phrases, kind: str, match: str) -> str:
+        """A statement of the problem; remembers which fixes suit it."""
+        template = self._decks.deal(topic[kind])
+        if match in topic:
+            suiting = topic[match][topic[kind].index(template)]
+            self._suiting = [topic["fixes"][int(number)] for number in suiting]
+        self._said.update(stems(template))
+        return self._word(template)
+
+    def _fix(self, topic: Phrases) -> str:
+        """An answer that suits the problem: as noted in the phrases, else by shared words."""
+        fixes: list[str] = self._suiting or topic["fixes"]
+        if not self._suiting:
+            shared = [len(self._said & stems(one)) for one in fixes]
+            fixes = [one for one, score in zip(fixes, shared, strict=True) if score == max(shared)]
+        return self._word(self._rng.choice(fixes))
 
     def _full(self, topic: Phrases) -> list[str]:
         style = self._person.style
-        parts = [self._any(topic["problems"])]
+        parts = [self._state(topic, "problems", "match")]
         if "more" in topic and self._maybe({"rambling": 0.9, "plain": 0.55}.get(style, 0.7)):
             parts.append(self._any(topic["more"]))
         if style == "rambling":
@@ -187,8 +209,13 @@ class _Draft:
         asks, steps = topic.get("ask", ()), topic.get("steps", ())
         source = asks if asks and (index == 0 or not steps or self._maybe(0.3)) else steps
         lines = self._decks.deal(source)
+        if lines[0] in self._used:
+            return
+        self._used.add(lines[0])
         self._agent(*self._welcome(), self._word(lines[0]))
-        answer = self._word(self._rng.choice(lines[1:]))
+        chosen = self._rng.choice(lines[1:])
+        self._said.update(stems(chosen))
+        answer = self._word(chosen)
         self._customer(hurried(answer) if self._person.style == "terse" else answer)
         if not self._told and self._maybe(0.5):
             self._ask_personal()
@@ -239,13 +266,13 @@ class _Draft:
             self._customer(self._any(self._common["handover_reply"]))
 
     def _part_unsolved(self, topic: Phrases) -> None:
-        self._agent(*self._welcome(), self._any(topic["fixes"]))
+        self._agent(*self._welcome(), self._fix(topic))
         self._customer(self._any(self._common["unresolved"]))
         if self._maybe(0.8):
             self._agent(self._any(self._common["unresolved_agent"]))
 
     def _solve(self, topic: Phrases, brief: bool) -> None:
-        self._agent(*self._welcome(), self._any(topic["fixes"]))
+        self._agent(*self._welcome(), self._fix(topic))
         if "follow" in topic and self._maybe(0.3):
             question, reply = self._decks.deal(topic["follow"])
             self._customer(self._word(question))
@@ -263,8 +290,11 @@ class _Draft:
 
     def _second(self, topic: Topic) -> None:
         other = phrases(topic.key, self._person.language)
-        self._customer(self._any(self._common["second"]), self._any(other["problems"]))
-        self._agent(self._any(self._common["second_agent"]), self._any(other["fixes"]))
+        self._said.clear()
+        self._suiting = []
+        problem = self._state(other, "problems", "match")
+        self._customer(self._any(self._common["second"]), problem)
+        self._agent(self._any(self._common["second_agent"]), self._fix(other))
 
     def _junk(self) -> Written:
         self._out.outcome = OFF_TOPIC

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
+_WORD = re.compile(r"[^\W\d_]{4,}|\b[A-Z0-9]{2,}\b")
 _SLOT = re.compile(r"\{(\w+)\}")
 #: Words that may lose their capital after a comma without looking wrong, in all four languages.
 _SMALL_WORDS = (
@@ -38,6 +39,11 @@ def spin(template: str, rng: random.Random) -> str:
 def fill(text: str, details: Mapping[str, str]) -> str:
     """Put the conversation's details in the place of ``{name}``."""
     return _SLOT.sub(lambda match: details[match.group(1)], text)
+
+
+def stems(template: str) -> set[str]:
+    """First five letters of the longer words: enough to see that two sentences share a matter."""
+    return {word[:5].lower() for word in _WORD.findall(template)}
 
 
 def run_on(parts: Sequence[str]) -> str:

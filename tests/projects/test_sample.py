@@ -215,6 +215,15 @@ def test_there_is_enough_to_choose_from():
             assert all(len(lines) > 1 for key in ("ask", "steps") for lines in mine.get(key, ()))
 
 
+def test_every_english_problem_names_the_answers_that_suit_it():
+    for topic in TOPICS:
+        mine = phrases(topic.key, "en")
+        for kind, match in (("problems", "match"), ("short", "match_short")):
+            assert len(mine[match]) == len(mine[kind]), topic.key
+            assert all(0 <= int(one) < len(mine["fixes"]) for some in mine[match] for one in some)
+            assert all(mine[match])
+
+
 def test_no_problem_statement_serves_two_topics():
     seen = Counter(
         text
