@@ -18,7 +18,7 @@ from core.supervision.watch import Canary
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Writes one line with its pid for each process that it is made of.
+# Each process writes one line with its pid, the leader first.
 WRITE = """
 import os, signal, sys, time
 def here():
@@ -27,14 +27,17 @@ def here():
 STEADY = WRITE + "here(); time.sleep(600)"
 # Four processes in one group, none of which ends when asked.
 STUBBORN = (
-    WRITE + "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.fork(); os.fork(); here();"
+    WRITE + "signal.signal(signal.SIGTERM, signal.SIG_IGN); here(); leader = os.getpid()\n"
+    "os.fork(); os.fork()\n"
+    "if os.getpid() != leader: here()\n"
     "time.sleep(600)"
 )
 # Three generations, each tied to the one above, as a pool ties its workers.
 TIED = (
     WRITE + "from core.supervision import kernel; kernel.die_with_parent_in_every_fork()\n"
-    "if os.fork() == 0: os.fork()\n"
-    "here(); time.sleep(600)"
+    "here()\n"
+    "if os.fork() == 0: os.fork(); here()\n"
+    "time.sleep(600)"
 )
 SHORT = WRITE + "here(); sys.exit(3)"
 SUPERVISED = """

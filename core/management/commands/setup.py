@@ -4,6 +4,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 from typing_extensions import override
 
+from core.disks import shared_disk
 from core.supervision.serving import address, first_owner_line, leave_first_visit
 
 
@@ -42,6 +44,8 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(f"The database does not answer: {error}") from error
         if settings.SQLITE:
+            if complaint := shared_disk(Path(settings.DATABASES["default"]["NAME"])):
+                raise CommandError(complaint)
             with connection.cursor() as cursor:
                 cursor.execute("PRAGMA quick_check(1)")
                 found = cursor.fetchone()[0]
