@@ -1,7 +1,8 @@
 """Prints what `.ci/run` found: a line for each step, every failed test, and the counts.
 
 A step that ran tests counts as its tests; any other step counts as one. A step with tests that
-ended badly without a failed test (a crash, a time limit, nothing collected) counts as one failure.
+ended badly without a failed test (a crash, a time limit, nothing collected), or in which
+no test ran, counts as one failure.
 """
 
 # ruff: noqa: T201  # a program for the terminal
@@ -48,8 +49,12 @@ def count(name: str, code: int, directory: Path) -> Found:
     if name not in REPORTS:
         return Found(int(code == 0), int(code != 0))
     found = read_report(directory / f"{REPORTS[name]}.xml")
-    if code and not found.failed:
-        found = found._replace(failed=1, names=(f"{name}: ended with code {code}",))
+    if found.failed:
+        return found
+    if code:
+        return found._replace(failed=1, names=(f"{name}: ended with code {code}",))
+    if not found.passed:
+        return found._replace(failed=1, names=(f"{name}: no test ran",))
     return found
 
 
