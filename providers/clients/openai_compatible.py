@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 import httpx2
 import numpy as np
 from openai import (
     APIConnectionError,
-    APIError,
     APIStatusError,
-    APITimeoutError,
     AsyncOpenAI,
     Omit,
     OpenAIError,
@@ -33,6 +32,9 @@ from providers.gateway.types import Deployment, Matrix, WireAnswer, WireChat, Wi
 
 NOT_COMPATIBLE = "the answer is not one of an OpenAI-compatible server"
 
+
+_WIRE_ERRORS = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError)
+"""What a request may end with; the SDK lets some of its transport's own errors through."""
 
 _OPTIONS: RequestOptions = {}
 _NO_KEY: RequestOptions = {"headers": {"Authorization": Omit()}}
@@ -61,7 +63,7 @@ class OpenAICompatibleClient:
         """Send one batch of texts. Raises :class:`Fault`."""
         request = {
             "model": deployment.embedding_model or deployment.model,
-            "input": list(texts),
+            "input": [encodable(text) for text in texts],
             "encoding_format": "base64" if base64 else "float",
         }
         return read_vectors(await self._post(deployment, "/embeddings", request), len(texts))
@@ -88,7 +90,7 @@ class OpenAICompatibleClient:
             parsed = _json(response.content)
         except AddressRefused as error:
             fault = Fault(ErrorClass.BAD_REQUEST, error.message, sent=False)
-        except (OpenAIError, httpx2.HTTPError) as error:
+        except _WIRE_ERRORS as error:
             fault = self._fault(error)
         else:
             if isinstance(parsed, dict):
@@ -117,11 +119,9 @@ class OpenAICompatibleClient:
             return classify_response(
                 response.status_code, response.headers, _json_or_none(response), self._now()
             )
-        if isinstance(error, (APITimeoutError, APIConnectionError, httpx2.HTTPError)):
-            return connection_fault(error)
-        if isinstance(error, APIError):
-            return Fault(ErrorClass.SERVER, NOT_COMPATIBLE)
-        return Fault(ErrorClass.BAD_REQUEST, "the request could not be built", sent=False)
+        if isinstance(error, OpenAIError) and not isinstance(error, APIConnectionError):
+            return Fault(ErrorClass.BAD_REQUEST, "the request could not be built", sent=False)
+        return connection_fault(error)
 
 
 def open_sdk(deployment: Deployment) -> AsyncOpenAI:
@@ -155,7 +155,8 @@ def chat_body(model: str, wire: WireChat) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": model,
         "messages": [
-            {"role": message.role, "content": message.content} for message in wire.messages
+            {"role": message.role, "content": encodable(message.content)}
+            for message in wire.messages
         ],
         wire.token_field: wire.max_tokens,
     }
@@ -171,6 +172,11 @@ def chat_body(model: str, wire: WireChat) -> dict[str, Any]:
             },
         }
     return body
+
+
+def encodable(text: str) -> str:
+    """The text with halves of surrogate pairs, which no encoding can carry, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_chat(body: Mapping[str, Any], now: datetime) -> WireAnswer:

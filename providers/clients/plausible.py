@@ -22,6 +22,10 @@ _ASKING = re.compile(
     r"^\W{0,3}(?:user|customer|caller|client|human|visitor|patient|speaker[ _]?\w*)\W{0,3}:\s*(.+)",
     re.IGNORECASE | re.MULTILINE,
 )
+_NUMBERED = re.compile(
+    r"^\d+\. (?:user|customer|caller|client|human|visitor|patient|speaker[ _]?\w*):\n((?:\| .*\n?)+)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _ENTRY = re.compile(r"^\s*(?:[-*]|\[?(?:index )?(\d+)[\].:)])\s*(.+)$", re.MULTILINE)
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
@@ -63,7 +67,8 @@ class Prompt:
     def asked(self) -> str:
         """What the person in the conversation said first, at most 300 characters."""
         longest = max(self.blocks, key=len)
-        turns = [turn.strip() for turn in _ASKING.findall(longest[:20_000])]
+        found = _NUMBERED.findall(longest[:20_000]) or _ASKING.findall(longest[:20_000])
+        turns = [" ".join(turn.replace("\n| ", "\n").lstrip("| ").split()) for turn in found]
         said = " ".join(turns[:3]) or " ".join(longest.split())
         return said[:300]
 
@@ -131,6 +136,8 @@ def _scalar(kind: str, schema: Schema, name: str, prompt: Prompt, about: str) ->
 def _number(schema: Schema, name: str, about: str) -> int:
     low = int(schema.get("minimum", 1))
     high = int(schema.get("maximum", max(low, 5)))
+    if name == "score":  # a judge's mark: nothing here is worse than good
+        return high
     mood = len(_CROSS.intersection(_content(about)))
     return min(high, low + mood + _hash(name + about) % 2)
 

@@ -21,7 +21,7 @@ ECHO_CHARS = 4000
 
 _FENCE = re.compile(r"```(?:json)?\s*(\{.*?\})\s*```", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_SURROGATE = re.compile(r"\\\\u[dD][89abAB]")
+_SURROGATE = re.compile(r"\\u[dD][89abAB]")
 
 
 def _refuse_constant(name: str) -> Any:
@@ -112,7 +112,7 @@ def with_schema_in_text(
 
 @lru_cache(maxsize=256)
 def _validator(schema_text: str) -> jsonschema_rs.Validator:
-    return jsonschema_rs.validator_for(json.loads(schema_text), offline=True)
+    return jsonschema_rs.validator_for(json.loads(schema_text), offline=True, mask="the value")
 
 
 def _first_object(text: str) -> dict[str, Any] | None:

@@ -16,8 +16,11 @@ def canonical(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def content_hash(call: ChatCall) -> str:
-    """SHA-256 of everything the answer depends on but the model and the workspace."""
+def content_hash(call: ChatCall, variant: int = 0) -> str:
+    """SHA-256 of everything the answer depends on but the model and the workspace.
+
+    ``variant`` tells apart answers to one question that was put again from scratch.
+    """
     return hashlib.sha256(
         canonical(
             [
@@ -26,6 +29,7 @@ def content_hash(call: ChatCall) -> str:
                 call.max_tokens,
                 call.temperature,
                 call.schema,
+                variant,
                 [[message.role, message.content] for message in call.messages],
             ]
         )

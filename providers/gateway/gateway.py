@@ -33,6 +33,9 @@ MAX_PROMPT_CHARS = 4_000_000
 LARGEST_ANSWER = 8_192
 """Most tokens asked for when a truncated answer is asked for again."""
 
+MOST_VARIANTS = 8
+"""How often a question whose stored answers are all bad is put again over time."""
+
 Price = Callable[[Deployment, str, int, int, int], float | None]
 """(deployment, model, tokens in, tokens out, of those in: cached) -> US dollars or ``None``."""
 
@@ -131,15 +134,13 @@ class Gateway:
         """
         schema_text = _validated(call, route)
         asked = await self._ask(call, schema_text, route, scope)
-        paid = [asked]
-        tried: set[str] = set()
         reading = answers.read_answer(asked.text, asked.finish_reason, schema_text)
+        paid, steps = [asked], [""]
         while reading.data is None:
             self._note_unreadable(asked, reading)
-            step = _next_step(reading, tried)
-            tried.add(step)
-            follow = _follow_up(call, asked, reading, step, schema_text)
-            asked = await self._ask(follow, schema_text, route, scope, replay=step != "again")
+            steps.append(_next_step(reading, steps, all(one.replayed for one in paid)))
+            follow = _follow_up(call, asked, reading, steps[-1], schema_text)
+            asked = await self._ask(follow, schema_text, route, scope, steps.count("again"))
             paid.append(asked)
             reading = answers.read_answer(asked.text, asked.finish_reason, schema_text)
         self._note_readable(asked)
@@ -155,25 +156,22 @@ class Gateway:
         schema_text: str,
         route: Route,
         scope: CallScope,
-        *,
-        replay: bool = True,
+        variant: int = 0,
     ) -> _Asked:
-        content = content_hash(call)
+        content = content_hash(call, variant)
         keys = {
             target.id: fingerprint(scope.workspace, target, target.model, content)
             for target in route.targets
         }
 
         async def work() -> _Asked:
-            if replay:
-                found = await self._replay(keys, route)
-                if found is not None:
-                    return found
+            found = await self._replay(keys, route)
+            if found is not None:
+                return found
             job = self._job(call, schema_text, keys, content, scope)
             return _from_done(await self._dispatch.run(job, route, scope))
 
-        first = keys[route.targets[0].id]
-        asked, shared = await self._flights.run(first if replay else f"{first}!", work)
+        asked, shared = await self._flights.run(keys[route.targets[0].id], work)
         return replace(asked, replayed=True, attempts=0) if shared else asked
 
     async def _replay(self, keys: Mapping[str, str], route: Route) -> _Asked | None:
@@ -276,13 +274,18 @@ def _validated(call: ChatCall, route: Route) -> str:
     return schema_text
 
 
-def _next_step(reading: answers.Reading, tried: set[str]) -> str:
-    """``room``, ``repair`` or ``again``, each once; raises when nothing is left to try."""
-    if reading.problem == "truncated" and "room" not in tried:
+def _next_step(reading: answers.Reading, steps: Sequence[str], replayed: bool) -> str:
+    """``room``, ``repair`` or ``again``, each once; raises when nothing is left to try.
+
+    When everything so far was a replay, failures of an earlier day included, the question is
+    put again: otherwise a call that failed once could never succeed.
+    """
+    if reading.problem == "truncated" and "room" not in steps:
         return "room"
-    if "repair" not in tried:
+    if "repair" not in steps:
         return "repair"
-    if reading.problem != "invalid" and "again" not in tried:
+    again = steps.count("again")
+    if (reading.problem != "invalid" and not again) or (replayed and again < MOST_VARIANTS):
         return "again"
     raise CallError(
         ErrorClass.BAD_ANSWER, f"The model's answer could not be used: {reading.message[:200]}."

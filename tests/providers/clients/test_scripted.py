@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+
+from providers.clients import plausible
+from providers.clients.openai_compatible import OpenAICompatibleClient
+from providers.clients.scripted import Act, Scenario, Script, ScriptedClient, Step, load_scenario
+from providers.gateway.types import ChatMessage, WireChat
+from tests.providers.support import SCHEMA, deployment
+
+ROOT = Path(__file__).resolve().parents[3]
+GROUPS = "\n".join(
+    f"[{i}] {name}: people wanted this"
+    for i, name in enumerate(
+        [
+            "Book a flight",
+            "Book a hotel",
+            "Cancel a flight",
+            "Reset a password",
+            "Change a password",
+        ]
+    )
+)
+
+
+def ask(content: str) -> list[dict[str, str]]:
+    return [{"role": "system", "content": "rules"}, {"role": "user", "content": content}]
+
+
+def talk(*turns: str) -> list[dict[str, str]]:
+    return ask("<conversation>\n" + "\n".join(turns) + "\n</conversation>")
+
+
+def array(entry: dict, **bounds: int) -> dict:
+    listed = {"type": "array", "items": {"type": "object", "properties": entry}, **bounds}
+    return {"type": "object", "properties": {"out": listed}, "required": ["out"]}
+
+
+def test_draws_depend_on_the_request_not_on_the_order() -> None:
+    mix = (Step(), Step(act=Act.SERVER_ERROR), Step(act=Act.DROPPED))
+    bodies = [{"messages": talk(f"user: {i}")} for i in range(30)]
+    first, second = Script(Scenario(mix=mix)), Script(Scenario(mix=mix))
+    forwards = [first.next_step(body).act for body in bodies]
+    backwards = [second.next_step(body).act for body in reversed(bodies)]
+    assert forwards == backwards[::-1]
+    assert len(set(forwards)) == 3
+    other = Script(Scenario(mix=mix, seed=8))
+    assert [other.next_step(body).act for body in bodies] != forwards
+    assert [first.next_step(body).act for body in bodies] != forwards
+
+
+def test_a_scenario_file_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "s.json"
+    path.write_text('{"latency": 0.1, "mix": [{"act": "slow", "seconds": 2, "weight": 0.5}]}')
+    assert load_scenario(path).mix[0].act is Act.SLOW
+    path.write_text('{"mix": [{"act": "explode"}]}')
+    with pytest.raises(ValueError, match=r"s.json: mix.0.act"):
+        load_scenario(path)
+
+
+def test_answers_satisfy_their_schema_and_come_from_the_text() -> None:
+    text = json.dumps(plausible.answer(talk("customer: Refund my broken kettle."), SCHEMA))
+    data = json.loads(text)
+    jsonschema_rs.validate(SCHEMA, data)
+    assert data["request"] == "Refund my broken kettle."
+    assert data["sentiment"] == "negative"
+    again = plausible.answer(talk("customer: Refund my broken kettle."), SCHEMA)
+    assert json.dumps(again) == text
+
+
+def test_reads_a_transcript_of_numbered_turns() -> None:
+    turns = "1. agent:\n| Hello.\n2. customer:\n| Where is\n| my parcel?\n3. agent:\n| Soon."
+    prompt = plausible.Prompt.of(ask(f"<talk-0a1b2c>\n{turns}\n</talk-0a1b2c>\n\nAnswer now."))
+    assert prompt.asked == "Where is my parcel?"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"type": "string", "minLength": 40, "maxLength": 45},
+        {"type": ["string", "null"], "maxLength": 3},
+        {"type": "number", "minimum": 7, "maximum": 8},
+        {"type": "boolean"},
+        {"enum": ["a", "b"]},
+        {"const": 4},
+        {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 3},
+        {"type": "array", "items": {"type": "string", "enum": ["x", "y"]}, "minItems": 1},
+        {"anyOf": [{"type": "integer"}, {"type": "null"}]},
+    ],
+)
+def test_any_field_is_filled(field: dict) -> None:
+    schema = {"type": "object", "properties": {"it": field}, "required": ["it"]}
+    for said in ("user: hello there", "", "user: ¿dónde está mi pedido? 😀"):
+        jsonschema_rs.validate(schema, plausible.answer(ask(said), schema))
+
+
+def test_every_numbered_entry_is_placed() -> None:
+    parents = ["Travel bookings", "Password help"]
+    schema = array(
+        {
+            "child": {"type": "integer", "enum": [0, 1, 2, 3, 4]},
+            "parent": {"type": "string", "enum": parents},
+        }
+    )
+    out = plausible.answer(ask(f"<groups>\n{GROUPS}\n</groups>"), schema)["out"]
+    assert [one["child"] for one in out] == [0, 1, 2, 3, 4]
+    assert {out[3]["parent"], out[4]["parent"]} == {"Password help"}
+
+
+def test_entries_are_grouped_without_loss() -> None:
+    entry = {
+        "name": {"type": "string"},
+        "groups": {"type": "array", "items": {"type": "integer", "enum": [0, 1, 2, 3, 4]}},
+    }
+    out = plausible.answer(ask(f"<groups>\n{GROUPS}\n</groups>"), array(entry, minItems=2))["out"]
+    assert sorted(key for one in out for key in one["groups"]) == [0, 1, 2, 3, 4]
+    assert any({3, 4} <= set(one["groups"]) for one in out)
+
+
+async def test_in_process_and_over_http_answer_alike() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "providers.clients.scripted_server",
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    url = (await asyncio.wait_for(process.stdout.readline(), 20)).decode().strip()
+    client = OpenAICompatibleClient()
+    wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100, schema=SCHEMA)
+    try:
+        over_http = await client.chat(deployment(kind="openai", base_url=url), wire)
+        in_process = await ScriptedClient().chat(deployment(), wire)
+        assert over_http == in_process
+    finally:
+        await client.aclose()
+        process.terminate()
+        await process.wait()
