@@ -59,7 +59,9 @@ def take_first_visit() -> str:
 
 def address(host: str, port: int) -> str:
     """The address a person opens; a wildcard host is reached through the loopback."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+    if ":" in shown:
+        shown = f"[{shown}]"
     return f"http://{shown}:{port}"
 
 

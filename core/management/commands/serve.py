@@ -61,7 +61,5 @@ class Command(BaseCommand):
             plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
         except OperationalError as error:
             raise CommandError(f"The database does not answer: {error}") from error
-        finally:
-            connection.close()
         if plan:
             raise CommandError("The database is not up to date. Run `manage.py setup` first.")
