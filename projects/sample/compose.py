@@ -10,7 +10,17 @@ from datetime import datetime
 from projects.sample.details import Details
 from projects.sample.library import Phrases, common, phrases
 from projects.sample.people import Person
-from projects.sample.text import Decks, fill, hurried, join_greeting, mistype, run_on, spin, stems
+from projects.sample.text import (
+    Decks,
+    contract,
+    fill,
+    hurried,
+    join_greeting,
+    mistype,
+    run_on,
+    spin,
+    stems,
+)
 from projects.sample.topics import OFF_TOPIC, Topic
 
 Message = tuple[str, str]
@@ -261,7 +271,7 @@ class _Draft:
         assert self._order.topic is not None
         team = self._any(self._common["teams"][self._order.topic.theme])
         self._details["team"] = team
-        self._agent(*self._welcome(), self._any(self._common["handover"]))
+        self._agent(*self._welcome(), contract(self._any(self._common["handover"])))
         if self._maybe(0.75):
             self._customer(self._any(self._common["handover_reply"]))
 

@@ -10,6 +10,8 @@ from typing import TypeVar
 _T = TypeVar("_T")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _WORD = re.compile(r"[^\W\d_]{4,}|\b[A-Z0-9]{2,}\b")
+_CONTRACTIONS = {" a el ": " al ", " de el ": " del ", " à le ": " au ", " de le ": " du "}
+_CONTRACTED = re.compile("|".join(_CONTRACTIONS))
 _SLOT = re.compile(r"\{(\w+)\}")
 #: Words that may lose their capital after a comma without looking wrong, in all four languages.
 _SMALL_WORDS = (
@@ -44,6 +46,11 @@ def fill(text: str, details: Mapping[str, str]) -> str:
 def stems(template: str) -> set[str]:
     """First five letters of the longer words: enough to see that two sentences share a matter."""
     return {word[:5].lower() for word in _WORD.findall(template)}
+
+
+def contract(text: str) -> str:
+    """Join preposition and article where Spanish and French must: ``a el`` becomes ``al``."""
+    return _CONTRACTED.sub(lambda match: _CONTRACTIONS[match.group(0)], text)
 
 
 def run_on(parts: Sequence[str]) -> str:

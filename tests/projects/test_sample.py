@@ -23,7 +23,7 @@ from projects.sample.details import Details
 from projects.sample.library import LANGUAGES, common, phrases
 from projects.sample.people import COUNTRIES, make_person, personal
 from projects.sample.schedule import NEW_DAYS, RISE_DAYS, SPAN_DAYS
-from projects.sample.text import Decks, fill, join_greeting, mistype, run_on, spin
+from projects.sample.text import Decks, contract, fill, join_greeting, mistype, run_on, spin
 
 END = date(2026, 3, 10)
 MIDNIGHT = datetime(2026, 3, 10, tzinfo=UTC)
@@ -262,6 +262,7 @@ def test_text_tools():
     assert sorted(deck.deal(cards) for _ in range(3)) == cards
     assert mistype("order OS-1 u@example.com", rng, 1.0).endswith(" OS-1 u@example.com")
     assert mistype("the parcel", rng, 0.0) == "the parcel"
+    assert contract("paso a el almacén, à le service") == "paso al almacén, au service"
     assert run_on(["no mail", "Call me!", "Bye"]) == "no mail. Call me! Bye"
     assert join_greeting("Hi,", "My hub", formal=False) == "Hi, my hub"
     assert join_greeting("Hi,", "Firmware", formal=False) == "Hi. Firmware"
