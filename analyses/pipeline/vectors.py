@@ -1,0 +1,179 @@
+"""Vectors without a model: weighted words, a truncated SVD, and a step towards the neighbours.
+
+Deterministic: same texts, same seed, same vectors. The weights depend on all the texts, so the
+port has to be handed all of them at once (``EmbedParams.whole``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction import FeatureHasher
+
+from analyses.pipeline.base import Matrix
+from analyses.pipeline.local.words import stop_words
+from analyses.pipeline.neighbours import nearest
+
+WIDTH = 100
+"""Dimensions kept. 50 to 200 gave the same agreement with labels, bench/quality.py."""
+
+SLOTS = 2**20
+"""Columns of the hashed word counts; few words collide, and memory does not grow with the data."""
+
+PAIRS = 0.5
+"""Weight of two-word phrases beside single words."""
+
+SMALL = 128
+"""Up to this many texts the decomposition is exact, through the texts' own products."""
+
+SAMPLE = 20_000
+"""Rows the decomposition is fitted on; the others are projected."""
+
+NEIGHBOURS = 15
+KEEP = 0.3
+STEPS = 2
+"""Smoothing: each step keeps KEEP of the own vector and takes the rest from NEIGHBOURS (Zhou et
+al. 2003, "Learning with local and global consistency", without labels). It draws groups together
+whose members say the same in other words."""
+
+_WORD = re.compile(r"[^\W\d_]{2,}", re.UNICODE)
+_UNSPACED = re.compile("[\u3041-\u3096\u30a1-\u30fc\u3005\u4e00-\u9fff\u0e00-\u0e7f]")
+
+
+class LocalEmbedder:
+    """The embedding port of the local engine. ``label`` names it where vectors are described."""
+
+    label = "local vectors"
+
+    def __init__(self, seed: int = 7) -> None:
+        self.seed = seed
+
+    async def __call__(self, texts: Sequence[str]) -> Matrix:
+        """Unit vectors of ``texts``, ``(n, d)`` with d at most :data:`WIDTH`; blank: zero."""
+        return await asyncio.to_thread(embed_texts, texts, self.seed)
+
+
+def embed_texts(texts: Sequence[str], seed: int) -> Matrix:
+    """See :class:`LocalEmbedder`; for threads and tests."""
+    if not texts:
+        return np.zeros((0, 1), dtype=np.float32)
+    tokens = [_tokens(text) for text in texts]
+    singles = _weighted(tokens)
+    pairs = _weighted([[f"{a} {b}" for a, b in zip(t, t[1:], strict=False)] for t in tokens])
+    weighted = _unit_rows(sparse.hstack([singles, PAIRS * pairs], format="csr"))
+    return _smoothed(_units(_reduced(weighted, seed)))
+
+
+@lru_cache(maxsize=1)
+def _skipped() -> frozenset[str]:
+    """Stop words of languages other than English.
+
+    In mixed data they tell languages apart, not topics; English ones are kept, because in pairs
+    with other words they do say something.
+    """
+    lists = stop_words()
+    others = (words for language, words in lists.items() if language != "en")
+    return frozenset(word for words in others for word in words) - lists["en"]
+
+
+def _tokens(text: str) -> list[str]:
+    """Words in lower case; scripts without spaces as overlapping pairs of signs."""
+    skipped = _skipped()
+    found: list[str] = []
+    for word in _WORD.findall(text.lower()):
+        if word.isascii() or not _UNSPACED.search(word):
+            if word not in skipped:
+                found.append(word)
+        else:
+            found.extend(word[i : i + 2] for i in range(len(word) - 1))
+    return found
+
+
+def _weighted(tokens: Sequence[Sequence[str]]) -> sparse.csr_matrix:
+    """Unit rows of log-scaled counts times inverse document frequency, rare and common cut."""
+    hasher = FeatureHasher(SLOTS, input_type="string", alternate_sign=False, dtype=np.float32)
+    counts = hasher.transform(tokens).tocsr()
+    rows = counts.shape[0]
+    frequency = np.bincount(counts.indices, minlength=SLOTS)
+    low = 1 if rows < 20 else 2 if rows < 200 else 3
+    high = rows if rows < 20 else 0.5 * rows
+    kept = np.flatnonzero((frequency >= low) & (frequency <= high))
+    if not len(kept):
+        kept = np.flatnonzero(frequency)
+    counts = counts[:, kept]
+    counts.data = 1 + np.log(counts.data)
+    scale = np.log((1 + rows) / (1 + frequency[kept])) + 1
+    return _unit_rows(counts @ sparse.diags(scale.astype(np.float32), format="csr"))
+
+
+def _unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
+    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    return sparse.diags(scale.astype(np.float32), format="csr") @ matrix
+
+
+def _reduced(matrix: sparse.csr_matrix, seed: int) -> Matrix:
+    """Coordinates on the strongest directions, ``(n, d)``."""
+    rows, columns = matrix.shape
+    if columns == 0:
+        return np.zeros((rows, 1), dtype=np.float32)
+    if min(rows, columns) <= SMALL:
+        return _exact(matrix)
+    model = TruncatedSVD(WIDTH, random_state=seed, n_iter=4)
+    if rows <= SAMPLE:
+        return np.asarray(model.fit_transform(matrix), dtype=np.float32)
+    chosen = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+    model.fit(matrix[chosen])
+    return np.asarray(model.transform(matrix), dtype=np.float32)
+
+
+def _exact(matrix: sparse.csr_matrix) -> Matrix:
+    """All directions of a few texts (or few words), by the smaller product's eigenvectors."""
+    if matrix.shape[0] > matrix.shape[1]:
+        return np.asarray(matrix.todense(), dtype=np.float32)
+    products = np.asarray((matrix @ matrix.T).todense(), dtype=np.float64)
+    values, directions = np.linalg.eigh(products)
+    order = np.argsort(-values)[:WIDTH]
+    lengths = np.sqrt(np.maximum(values[order], 0))
+    signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(len(values))])
+    return np.asarray(directions[:, order] * lengths * signs[order], dtype=np.float32)
+
+
+def _units(matrix: npt.NDArray[np.float32]) -> Matrix:
+    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
+    return np.asarray(
+        np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 1e-9), dtype=np.float32
+    )
+
+
+def _smoothed(vectors: Matrix) -> Matrix:
+    """Vectors moved towards their neighbours; too few texts have no neighbourhoods."""
+    count = min(NEIGHBOURS, len(vectors) // 10)
+    if count < 3:
+        return vectors
+    links = _links(vectors, count)
+    moved = vectors
+    for _ in range(STEPS):
+        moved = _units(KEEP * vectors + (1 - KEEP) * _units(links @ moved))
+    return moved
+
+
+def _links(vectors: Matrix, count: int) -> sparse.csr_matrix:
+    """Symmetric neighbour weights, scaled by both ends' degrees."""
+    rows = len(vectors)
+    found, scores = nearest(vectors, vectors, count + 1)
+    starts = np.repeat(np.arange(rows), found.shape[1])
+    weights = np.maximum(scores, 0).ravel()
+    links = sparse.csr_matrix((weights, (starts, found.ravel())), shape=(rows, rows))
+    links = (links + links.T) / 2
+    degrees = np.asarray(links.sum(axis=1)).ravel()
+    scale = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
+    half = sparse.diags(scale.astype(np.float32), format="csr")
+    return sparse.csr_matrix(half @ links @ half, dtype=np.float32)
