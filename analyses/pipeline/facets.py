@@ -85,7 +85,9 @@ _KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _ANSWER_TOKENS = {"text": 160, "category": 24, "score": 12, "boolean": 12, "list": 120}
 # A sentence ends at a full stop that closes a word of some length ("e.g." does not) or at the
 # stops of other scripts.
-_SENTENCE_END = re.compile(r"(?<=[^\W\d_]{2}|[\d)\"'”’])[.!?](?=\s+\S)|[。！？।؟](?=\s*\S)")
+_SENTENCE_END = re.compile(
+    r"(?:(?<=[^\W\d_]{2})|(?<=[\d)\"'”’]))[.!?](?=\s+\S)|[。！？।؟](?=\s*\S)"
+)
 _SPACES = re.compile(r"\s+")
 _TRUE = frozenset({"true", "yes", "1", "resolved"})
 _FALSE = frozenset({"false", "no", "0", "unresolved"})

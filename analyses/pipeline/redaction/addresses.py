@@ -28,9 +28,16 @@ _SPELLED = re.compile(
     r"(?:com|net|org|edu|gov|info|io|co|de|fr|es|it|uk|nl|br|in|eu)(?![a-z0-9])",
     re.IGNORECASE,
 )
+_PROVIDERS = ("mail", "yahoo", "outlook", "icloud", "gmx", "rediff")
 _PROVIDER = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}+[ ](?:at|@)[ ]?"
     r"(?:gmail|hotmail|yahoo|outlook|icloud|protonmail|gmx|rediff(?:mail)?)(?:[ ]?\.[ ]?[a-z]{2,3})?(?![a-z])",
+    re.IGNORECASE,
+)
+# What is left of an address where all signs were dropped, as in transcripts of calls.
+_GLUED = re.compile(
+    r"(?<![\w.+-])(?:[A-Za-z][\w.+-]{2,40}+[ ])?(?:[0-9]{1,6}[ ])?[\w.+-]{0,40}"
+    r"(?:gmail|hotmail|yahoo|rediff(?:mail)?|icloud)com(?![\w])",
     re.IGNORECASE,
 )
 
@@ -83,9 +90,10 @@ def emails(text: str, lower: str) -> Iterator[Found]:
     if "dot" in lower or "[at]" in lower or "(at)" in lower or " . " in lower or "pun" in lower:
         for match in _SPELLED.finditer(text):
             yield match.start(), match.end(), "email"
-    if "mail" in lower or "yahoo" in lower or "outlook" in lower or "icloud" in lower:
-        for match in _PROVIDER.finditer(text):
-            yield match.start(), match.end(), "email"
+    if any(provider in lower for provider in _PROVIDERS):
+        for pattern in (_PROVIDER, _GLUED):
+            for match in pattern.finditer(text):
+                yield match.start(), match.end(), "email"
 
 
 def links(text: str, lower: str) -> Iterator[Found]:

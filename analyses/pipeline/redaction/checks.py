@@ -22,7 +22,7 @@ def _weighted(digits: str, weights: tuple[int, ...]) -> int:
 
 
 # Length of an IBAN by country: IBAN registry, ISO 13616 (SWIFT, release 99), common entries.
-_IBAN_LENGTHS = {
+IBAN_LENGTHS = {
     code: length
     for length, codes in {
         15: "NO",
@@ -50,7 +50,7 @@ _IBAN_LENGTHS = {
 def iban(text: str) -> bool:
     """ISO 13616: known country, its length, and remainder 1 modulo 97 (ISO 7064)."""
     code = text.upper()
-    if _IBAN_LENGTHS.get(code[:2]) != len(code):
+    if IBAN_LENGTHS.get(code[:2]) != len(code):
         return False
     moved = code[4:] + code[:4]
     return int("".join(str(int(char, 36)) for char in moved)) % 97 == 1

@@ -12,7 +12,19 @@ from analyses.pipeline.redaction import addresses, names, numbers
 from analyses.pipeline.redaction.addresses import Found
 from analyses.pipeline.redaction.hostile import TURN_BREAK, View, fold_width, readable
 
-KINDS = ("secret", "link", "email", "iban", "card", "id", "ip", "phone", "birthdate", "name")
+KINDS = (
+    "secret",
+    "link",
+    "email",
+    "iban",
+    "card",
+    "id",
+    "account",
+    "ip",
+    "phone",
+    "birthdate",
+    "name",
+)
 """All kinds of personal detail; where two overlap, the earlier one names the removed stretch."""
 
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(KINDS)}) removed\]")

@@ -43,7 +43,15 @@ _STRONG = re.compile(
     r"|меня зовут|мене звати)(?=[ :=\t])[ :=\t]{1,3}",
     re.IGNORECASE,
 )
-_FORM = re.compile(r"(?:^|[\n\x00])[ \t]*(?:name|nom|nombre|nome)[ \t]*[:=][ \t]*", re.IGNORECASE)
+_FORM = re.compile(
+    r"(?:^|[\n\x00])[ \t]{0,8}(?:name|nom|nombre|nome)(?:[ \t]{0,4}[:=][ \t]{0,4}|[ ](?:is )?)",
+    re.IGNORECASE,
+)
+# In lower-case typing only a well-known name counts.
+_TYPED = re.compile(
+    rf"(?:\b(?:i am|i['’]?m|this is) (?P<said>{_WORD}(?: {_WORD})?)"
+    rf"|(?:^|\x00)(?P<alone>{_WORD}(?: {_WORD}){{0,2}})[ ]?[.,!]?(?=$|\x00))"
+)
 # Fields of the records that tools hand to an assistant.
 _FIELD = re.compile(
     r"[\"'](?:first|last|full|given|family|middle|customer|passenger|user)_?name[\"']\s{0,2}:\s{0,2}"
@@ -114,6 +122,8 @@ _PARTICIPLE = re.compile(r"[a-z]{3}(?:ed|ing)$")
 
 def _possible(word: str) -> bool:
     bare = word.lower().replace("’", "'").removesuffix("'s")
+    if word[0].isupper() and bare in AMBIGUOUS:
+        return True
     if len(bare) < 2 or bare in NOT_NAMES or _OFFICE.search(bare):
         return False
     # In lower-case typing a participle after "my name is" is no name: "associated", "missing".
@@ -188,6 +198,18 @@ def _weakly(text: str) -> Iterator[tuple[int, int]]:
         in_full = " " in name and match.group("after") and intro.startswith(_OF_ONESELF)
         if _people(name) and (_given(name) or announced or in_full):
             yield start, end
+
+
+def _typed(text: str) -> Iterator[tuple[int, int]]:
+    """Well-known names in lower case after "i am", and in turns that hold nothing else."""
+    for match in _TYPED.finditer(text):
+        group = match.lastgroup or ""
+        first, *rest = match.group(group).split()
+        if first.lower() in GIVEN_NAMES and first.lower() not in AMBIGUOUS:
+            start = match.start(group)
+            if group == "alone" and not all(_possible(word) for word in rest):
+                continue
+            yield start, _name_at(text, start)
 
 
 def _addressed(text: str) -> Iterator[tuple[int, int]]:
@@ -277,14 +299,14 @@ def _term(bare: str) -> tuple[str, ...]:
     low = bare.lower()
     if len(bare) < (3 if bare.isascii() else 2):
         return ()
+    # Three capitals are an airport or a company rather than somebody's name.
+    written = (bare, bare.capitalize(), bare.upper() if len(bare) > 3 else bare)
+    if low in AMBIGUOUS and low not in PARTICLES:
+        return written[1:]
     if low in NOT_NAMES or low in NOT_PEOPLE or low in ROLE_WORDS or low in PARTICLES:
         return ()
     if _OFFICE.search(low) and " " not in bare:
         return ()
-    # Three capitals are an airport or a company rather than somebody's name.
-    written = (bare, bare.capitalize(), bare.upper() if len(bare) > 3 else bare)
-    if low in AMBIGUOUS:
-        return written[1:]
     # Somebody's "Field" or "Marsh" is an everyday word in lower case; these are not.
     loose = bare.islower() or " " in bare or low in GIVEN_NAMES or not bare.isalpha()
     return (*written, low) if loose else written
@@ -321,6 +343,6 @@ def mentions(text: str, names: Sequence[str]) -> Iterator[Found]:
 
 def introductions(text: str) -> Iterator[Found]:
     """Names in a readable text that somebody introduces, signs or addresses."""
-    for finder in (_introduced, _weakly, _addressed, _eastern):
+    for finder in (_introduced, _weakly, _typed, _addressed, _eastern):
         for start, end in finder(text):
             yield start, end, "name"

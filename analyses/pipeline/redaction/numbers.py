@@ -26,7 +26,7 @@ _NOT_DIGIT = re.compile(r"[^0-9]+")
 # The last of these words before a number says what it is.
 _CONTEXT = re.compile(
     r"(?P<phone>\b(?:phone|telephone|mobile|cell|cellphone|whats ?app|tel|fax|sms|landline|hotline"
-    r"|call|text|ring|reach|dial|contact number|telefon\w*|handy\w*|mobil\w*|rufnummer|ruf|anruf\w*"
+    r"|call|text|ring|reach|dial|ph|contact(?: no| num| number)?|(?:the|my|our|his|her|their) number|telefon\w*|handy\w*|mobil\w*|rufnummer|ruf|anruf\w*"
     r"|rückruf\w*|téléphone|portable|appel\w*|joindre|tél|teléfono|móvil|celular|llám\w*|llama\w*"
     r"|telefono|cellulare|chiam\w*|telefone|telemóvel|lig\w*)\b|電話|携帯|电话|手机|전화|телефон)"
     r"|(?P<order>\b(?:order|orders|ordered|ref|reference|invoice|booking|reservation|confirmation"
@@ -136,6 +136,24 @@ _BORN = re.compile(
     re.IGNORECASE,
 )
 
+# A number of four and more digits behind the words that say what it is.
+_TOLD = r"(?:[ ](?:number|numbers|no|num|nr|digits))?\b[^0-9\x00\n]{0,16}?"
+_DIGITS_TOLD = r"(?P<value>[0-9](?:[ -]?[0-9]){3,22})(?![0-9A-Za-z])"
+_SSN_TOLD = re.compile(
+    rf"\b(?:ssn|social security|s\.s\.n\.?|national insurance){_TOLD}{_DIGITS_TOLD}",
+    re.IGNORECASE,
+)
+_CARD_TOLD = re.compile(
+    r"\b(?:card|karte|carte|tarjeta|carta|cc)[ ]?(?:number|numbers|no|num|nr|ending|ends|nummer)\b"
+    rf"[^0-9\x00\n]{{0,16}}?{_DIGITS_TOLD}",
+    re.IGNORECASE,
+)
+_ACCOUNT_TOLD = re.compile(
+    r"\b(?:(?:account|acct|a/c|ac)[ ]?(?:number|numbers|no|num|nr|ending|ends)|kontonummer|kontonr"
+    rf"|numéro de compte|número de cuenta|numero di conto)\b[^0-9\x00\n]{{0,16}}?{_DIGITS_TOLD}",
+    re.IGNORECASE,
+)
+
 
 def _plain(text: str) -> str:
     return _NOT_DIGIT.sub("", text)
@@ -175,7 +193,8 @@ def _cards(run: str, before: str) -> Iterator[tuple[int, int]]:
 
 
 def _national(run: str, before: str, kind: str) -> bool:
-    if kind in ("order", "price"):
+    # Written in the groups of its kind and with sound check digits it is no order number.
+    if kind in ("order", "price") and run.isdigit():
         return False
     for rule in _NATIONAL:
         told = rule.context is None or rule.context.search(before)
@@ -202,7 +221,7 @@ def _international(run: str, digits: str) -> bool:
     return digits.startswith("00") and 10 <= len(digits) <= 17 and _valid("+" + digits[2:], (None,))
 
 
-def _is_phone(run: str, kind: str) -> bool:
+def _is_phone(run: str, kind: str, alone: bool) -> bool:
     digits = _plain(run)
     if kind in ("order", "price") or checks.sequential(digits):
         return False
@@ -217,7 +236,7 @@ def _is_phone(run: str, kind: str) -> bool:
     if _SEPARATED.search(run):
         return False
     # Ten digits in a row with no word in front: only a number that exists counts.
-    return len(digits) == 10 and _valid(digits, ("US",))
+    return len(digits) == 10 and _valid(digits, ("US", "IN") if alone else ("US",))
 
 
 def _several(run: str) -> Iterator[tuple[int, int]]:
@@ -234,11 +253,18 @@ def _kind_before(lower: str, start: int) -> tuple[str, str]:
     before = lower[max(0, start - _BEFORE) : start]
     kind = ""
     for match in _CONTEXT.finditer(before):
-        # An order word further away than a short phrase, or in another turn, says nothing.
-        near = len(before) - match.end() <= 24 and "\x00" not in before[match.end() :]
+        # An order word further away than a short phrase, or in another turn, says nothing, and a
+        # sign counts only in front of the very number.
+        reach = 3 if match.end() - match.start() == 1 else 24
+        near = len(before) - match.end() <= reach and "\x00" not in before[match.end() :]
         if match.lastgroup == "phone" or near:
             kind = match.lastgroup or ""
     return kind, before
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    """Whether a number is all there is in its turn: the answer to a question."""
+    return text[start - 1 : start] in ("", "\x00") and text[end : end + 1] in ("", "\x00")
 
 
 def _classify(run: str, text: str, end: int, kind: str, before: str) -> Iterator[Found]:
@@ -250,7 +276,7 @@ def _classify(run: str, text: str, end: int, kind: str, before: str) -> Iterator
         yield 0, len(run), "id"
     elif _MONEY_AFTER.match(text, end):
         return
-    elif _is_phone(run, kind):
+    elif _is_phone(run, kind, _alone(text, end - len(run), end)):
         yield 0, len(run), "phone"
     elif len(_GROUP.findall(run)) > 3 and len(run) > 17 and kind not in ("order", "price"):
         for start, stop in _several(run):
@@ -275,13 +301,14 @@ def digit_runs(text: str, lower: str) -> Iterator[Found]:
 
 def _iban_end(text: str, start: int) -> int:
     """End of the IBAN that starts here, or -1: up to 34 characters, single spaces or dashes."""
-    code, last = "", start
-    for index in range(start, min(len(text), start + 48)):
+    length = checks.IBAN_LENGTHS.get(text[start : start + 2].upper())
+    code = ""
+    for index in range(start, min(len(text), start + 48) if length else start):
         char = text[index]
         if char.isascii() and char.isalnum():
-            code, last = code + char, index + 1
-            if len(code) > 14 and checks.iban(code):
-                return last
+            code += char
+            if len(code) == length:
+                return index + 1 if checks.iban(code) else -1
         elif char not in " -" or text[index - 1] in " -":
             break
     return -1
@@ -300,6 +327,9 @@ _LABELLED = (
     (("pas", "licen", "ausweis", "national id"), _PASSPORT, "value", "id"),
     (("born", "birth", "dob", "d.o.b", "geb", "na", "né"), _BORN, "value", "birthdate"),
     (("cv", "security code", "prüfziffer"), _CVV, 1, "card"),
+    (("ssn", "s.s.n", "social sec", "national ins"), _SSN_TOLD, "value", "id"),
+    (("card", "kart", "carte", "tarjeta", "carta", "cc"), _CARD_TOLD, "value", "card"),
+    (("ac", "konto", "cuenta", "compte", "conto"), _ACCOUNT_TOLD, "value", "account"),
 )
 
 
