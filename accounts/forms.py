@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.password_validation import validate_password
+from typing_extensions import override
 
 from accounts.models import Role, User
 
@@ -43,6 +44,7 @@ class PasswordForm(forms.Form):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
+    @override
     def clean(self) -> dict[str, Any]:
         """Refuse passwords that are short, common, or made of the person's own details."""
         data = super().clean() or {}

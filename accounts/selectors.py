@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -23,7 +25,7 @@ def memberships(user: User) -> QuerySet[Membership]:
 
 def current_membership(user: User) -> Membership | None:
     """The membership whose workspace the person looks at: the oldest one."""
-    return memberships(user).first() if user.is_authenticated else None
+    return memberships(user).first()
 
 
 def current_workspace(user: User) -> Workspace:
@@ -47,3 +49,17 @@ def api_keys(user: User) -> QuerySet[ApiKey]:
         .select_related("workspace")
         .order_by("-id")
     )
+
+
+def api_workspace(user: User, uid: UUID | None = None) -> Workspace:
+    """The workspace a program means: the named one, its key's, or the person's first.
+
+    Raises :class:`NotFound` when the person does not belong to it.
+    """
+    key = user.acting_key
+    if uid is None:
+        return key.workspace if key is not None else current_workspace(user)
+    found = Workspace.objects.filter(memberships__user=user, uid=uid).first()
+    if found is None or (key is not None and key.workspace_id != found.pk):
+        raise NotFound
+    return found

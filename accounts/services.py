@@ -29,12 +29,21 @@ FIRST_WORKSPACE = "My workspace"
 
 
 def role_of(user: User, workspace: Workspace) -> Role | None:
-    """The person's role in the workspace, ``None`` for strangers and closed accounts."""
-    if not user.is_authenticated or not user.is_active:
+    """The person's role in the workspace, ``None`` for strangers and closed accounts.
+
+    A person acting through an API key has at most the key's role, in the key's workspace alone.
+    """
+    if not user.is_active:
+        return None
+    key = user.acting_key
+    if key is not None and key.workspace_id != workspace.pk:
         return None
     found = Membership.objects.filter(user=user, workspace=workspace).values_list("role", flat=True)
     role = found.first()
-    return Role(role) if role else None
+    if role is None:
+        return None
+    limits = [Role(role), Role(key.role)] if key is not None else [Role(role)]
+    return min(limits, key=RANK.__getitem__)
 
 
 def reaches(role: Role | None, needed: Role) -> bool:

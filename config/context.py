@@ -206,8 +206,11 @@ def _project_links(request: HttpRequest, made: Shell) -> list[Link]:
 
 
 def _workspace_links(request: HttpRequest, membership: Membership) -> list[Link]:
-    links = [Link("Providers", "plug-connected", _address("providers:list"), "p")]
-    if reaches(Role(membership.role), Role.OWNER):
+    role = Role(membership.role)
+    links = []
+    if reaches(role, Role.ANALYST):
+        links.append(Link("Providers", "plug-connected", _address("providers:list"), "p"))
+    if reaches(role, Role.OWNER):
         links.append(Link("Members", "users", _address("accounts:members")))
     return _mark([link for link in links if link.href], request.path)
 

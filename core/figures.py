@@ -91,7 +91,7 @@ def when(value: datetime | None, now: datetime) -> str:
 def period(first: datetime | None, last: datetime | None) -> str:
     """The days from ``first`` to ``last``, each part said once: "1 to 30 June 2026"."""
     if first is None or last is None:
-        return "no times given"
+        return "No times given"
     if first.date() == last.date():
         return day(first)
     if (first.year, first.month) == (last.year, last.month):

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django_htmx.middleware import HtmxDetails
 
 STOP_POLLING = 286
 """Status that tells htmx to end ``hx-trigger="every …"`` (https://htmx.org/docs/#polling)."""
@@ -13,7 +14,7 @@ STOP_POLLING = 286
 
 def wants_fragment(request: HttpRequest) -> bool:
     """Whether htmx asks for a part; restoring history and boosted links need whole pages."""
-    htmx = getattr(request, "htmx", None)
+    htmx: HtmxDetails = request.htmx  # type: ignore[attr-defined]
     return bool(htmx) and not htmx.boosted and not htmx.history_restore_request
 
 

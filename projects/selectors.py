@@ -127,7 +127,7 @@ def _dataset_figures(dataset: Dataset) -> list[dict[str, Any]]:
         {
             "label": "Conversations",
             "value": thousands(count),
-            "text": period(dataset.first_at, dataset.last_at).capitalize(),
+            "text": period(dataset.first_at, dataset.last_at),
         },
         {
             "label": "Messages",

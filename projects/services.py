@@ -21,7 +21,7 @@ from core.errors import AppError, Invalid
 from core.models import WorkStatus
 from projects.models import Conversation, Dataset, Import, Project
 
-UPLOAD_LIMIT = 2 * 1024**3
+UPLOAD_LIMIT = 2 * 1000**3
 """Largest file accepted, in bytes."""
 
 CHUNK = 1024 * 1024

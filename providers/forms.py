@@ -10,13 +10,20 @@ from django import forms
 from providers.models import ModelDeployment, Provider
 from providers.services import ProviderInput
 
-PRICE = {"max_digits": 12, "decimal_places": 6, "required": False, "min_value": Decimal(0)}
+
+class PriceField(forms.DecimalField):
+    """US dollars per million tokens; empty for unknown."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(
+            label=label, max_digits=12, decimal_places=6, required=False, min_value=Decimal(0)
+        )
 
 
 class ProviderForm(forms.Form):
     """An OpenAI-compatible server. The stored key never comes back into the form."""
 
-    name = forms.CharField(max_length=80, help_text="As it appears in lists and on bills of ours.")
+    name = forms.CharField(max_length=80, help_text="As it appears in lists.")
     base_url = forms.CharField(
         label="Base URL",
         max_length=300,
@@ -40,18 +47,24 @@ class ProviderForm(forms.Form):
         required=False,
         help_text="Left empty, vectors are made on this machine.",
     )
-    price_in = forms.DecimalField(label="Price, tokens in", **PRICE)
-    price_out = forms.DecimalField(label="Price, tokens out", **PRICE)
-    embedding_price = forms.DecimalField(label="Price, embedding", **PRICE)
-    concurrency = forms.IntegerField(label="Calls at once", min_value=1, max_value=512, initial=16)
+    price_in = PriceField("Price, tokens in")
+    price_out = PriceField("Price, tokens out")
+    embedding_price = PriceField("Price, embedding")
+    concurrency = forms.IntegerField(
+        label="Calls at once", min_value=1, max_value=512, initial=16, help_text="At most."
+    )
     connect_timeout = forms.FloatField(
         label="Connect within", min_value=0.1, max_value=60, initial=5, help_text="Seconds."
     )
     first_byte_timeout = forms.FloatField(
-        label="Begin to answer within", min_value=0.5, max_value=600, initial=30
+        label="Begin to answer within",
+        min_value=0.5,
+        max_value=600,
+        initial=30,
+        help_text="Seconds.",
     )
     total_timeout = forms.FloatField(
-        label="Answer within", min_value=1, max_value=1200, initial=120
+        label="Answer within", min_value=1, max_value=1200, initial=120, help_text="Seconds."
     )
     enabled = forms.BooleanField(label="Use for new analyses", required=False, initial=True)
 

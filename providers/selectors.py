@@ -84,12 +84,17 @@ def use_by_provider(workspace: Workspace) -> dict[str, Use]:
         .annotate(
             calls=Count("id"),
             failed=Count("id", filter=Q(state=CallState.FAILED)),
-            tokens_in=Sum("tokens_in"),
-            tokens_out=Sum("tokens_out"),
-            cost=Sum("cost"),
+            sent=Sum("tokens_in"),
+            answered=Sum("tokens_out"),
+            spent=Sum("cost"),
         )
     )
-    return {row.pop("provider"): Use(**row) for row in rows}
+    return {
+        row["provider"]: Use(
+            row["calls"], row["failed"], row["sent"], row["answered"], row["spent"]
+        )
+        for row in rows
+    }
 
 
 def provider_rows(workspace: Workspace) -> list[ProviderRow]:

@@ -56,8 +56,8 @@ def save_provider(
     require(actor, workspace, Role.OWNER)
     row = provider or Provider(workspace=workspace, created_by=actor)
     row.base_url = checked_address(given)
-    moved = row.pk is not None and row.base_url != Provider.objects.get(pk=row.pk).base_url
-    if moved and given.key is None and row.key_encrypted:
+    stored = Provider.objects.get(pk=provider.pk).base_url if provider else row.base_url
+    if row.base_url != stored and given.key is None and row.key_encrypted:
         # Else an owner could have a stored key sent to an address of their choice.
         raise Invalid(fields={"key": "Enter the key again, because the address changed."})
     _fill(row, given)
