@@ -1,0 +1,69 @@
+"""The shape of what a person enters for a new analysis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from analyses.selectors import starting
+from projects.models import Dataset, Project
+from providers.models import ModelDeployment
+from templates_app.models import TemplateVersion
+
+
+class VersionField(forms.ModelChoiceField):
+    """A template, named without its version number, which people rarely need."""
+
+    def label_from_instance(self, obj: TemplateVersion) -> str:  # type: ignore[override]
+        """The template's name and, from the second on, its version."""
+        return str(obj.template) if obj.number == 1 else f"{obj.template}, version {obj.number}"
+
+
+class NewAnalysisForm(forms.Form):
+    """What to read, with what, and how much of it. An empty ``reader`` is the local engine."""
+
+    dataset: forms.ModelChoiceField[Dataset] = forms.ModelChoiceField(
+        queryset=Dataset.objects.none(), label="Data set", empty_label=None
+    )
+    version = VersionField(
+        queryset=TemplateVersion.objects.none(), label="Template", empty_label=None
+    )
+    reader: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
+        queryset=ModelDeployment.objects.none(),
+        required=False,
+        label="Who reads",
+        widget=forms.RadioSelect,
+    )
+    embedding: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
+        queryset=ModelDeployment.objects.none(),
+        required=False,
+        label="Vectors",
+        empty_label="Made on this machine",
+    )
+    limit = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=10_000_000,
+        label="Only the first",
+        help_text="Conversations. Leave empty to read all of them.",
+    )
+    name = forms.CharField(
+        required=False, max_length=160, help_text="Only for you and your project."
+    )
+
+    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        versions = starting.versions_for(project)
+        choices: dict[str, Any] = {
+            "dataset": starting.datasets_of(project),
+            "version": TemplateVersion.objects.filter(
+                pk__in=[version.pk for version in versions]
+            ).select_related("template"),
+            "reader": starting.deployments_for(project),
+            "embedding": starting.deployments_for(project, embeds=True),
+        }
+        for name, rows in choices.items():
+            self.fields[name].queryset = rows  # type: ignore[attr-defined]
+        for name in ("dataset", "version", "embedding", "limit", "name"):
+            self.fields[name].widget.attrs["class"] = "field"

@@ -1,0 +1,240 @@
+// Keeps an analysis page up to date. The page is complete as served; the socket only changes it.
+
+import { MapView } from './mapview.js';
+import { keepFolds, keepOrder, upgradeTrees } from './tree.js';
+
+const POLL_MS = 10000;
+const SAY_MS = 30000;
+const BACKOFF = [500, 1000, 2000, 4000, 8000, 15000];
+const OFFLINE_AFTER = 3; // failed attempts
+
+const one = (selector, root = document) => root.querySelector(selector);
+const live = one('#live');
+const connection = one('#connection');
+let seq = Number(live.dataset.seq);
+let failures = 0;
+let socket = null;
+let polling = 0;
+let heard = Date.now();
+const ended = () => live.hasAttribute('data-ended') || Boolean(one('#live-actions [href$="/"].pri'));
+
+// --- The state of the connection, always visible -------------------------------------------------
+
+const clock = time => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+
+function ago(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 90 ? `${seconds} s ago` : `at ${clock(Date.now() - ms)}`;
+}
+
+function show(state, text) {
+  if (connection.dataset.state !== state) {
+    connection.dataset.state = state;
+    connection.replaceChildren(Object.assign(document.createElement('span'), { className: 'dot' }), document.createElement('span'));
+  }
+  connection.lastChild.textContent = text;
+}
+
+function showConnection() {
+  if (ended()) { show('still', 'Up to date'); return; }
+  if (socket?.readyState === WebSocket.OPEN) show('live', `Live, updated ${ago(Date.now() - heard)}`);
+  else if (failures < OFFLINE_AFTER) show('wait', `Reconnecting, showing ${clock(heard)}`);
+  else show('off', `Offline, saved results of ${clock(heard)}`);
+}
+
+// --- Changing the page without taking the reader's place -----------------------------------------
+
+const waiting = new Map(); // id -> element that waits behind "Hold" or "2 new"
+const busy = element => element.matches(':hover') || element.contains(document.activeElement);
+
+function prepare(existing, fresh) {
+  const tree = one('[role=tree]', existing);
+  const next = one('[role=tree]', fresh);
+  if (!tree || !next) return;
+  if (busy(tree)) keepOrder(tree, next);
+  keepFolds(tree, next);
+}
+
+function numbers(element) {
+  return new Map([...element.querySelectorAll('[role=tree] > li')]
+    .map(item => [item.id, one('.ct', item)?.textContent]));
+}
+
+function flash(element, before) {
+  if (!before.size) return;
+  element.querySelectorAll('[role=tree] > li').forEach(item => {
+    if (before.get(item.id) === one('.ct', item)?.textContent) return;
+    const row = item.firstElementChild;
+    row.classList.remove('flash');
+    requestAnimationFrame(() => row.classList.add('flash'));
+  });
+}
+
+function replace(existing, fresh) {
+  prepare(existing, fresh);
+  const before = numbers(existing);
+  window.Idiomorph.morph(existing, fresh, {
+    morphStyle: 'outerHTML',
+    ignoreActiveValue: true,
+    callbacks: {
+      beforeNodeRemoved: node => {
+        if (node.nodeType !== 1 || !node.contains(document.activeElement)) return true;
+        node.firstElementChild?.classList.add('gone'); // stays, faded, while it has the focus
+        return false;
+      },
+    },
+  });
+  flash(one(`#${fresh.id}`) || existing, before);
+}
+
+function held(existing) {
+  const panel = existing.closest('[data-hold]');
+  return panel?.classList.contains('held') || (existing.closest('[data-panel]') && existing.scrollTop > 10);
+}
+
+function change(fresh) {
+  const existing = fresh.id && document.getElementById(fresh.id);
+  if (!existing) return;
+  if (existing.isEqualNode(fresh)) return;
+  if (held(existing)) { waiting.set(fresh.id, fresh); countWaiting(); return; }
+  replace(existing, fresh);
+}
+
+function apply(message) {
+  seq = Math.max(seq, message.seq);
+  heard = Date.now();
+  const incoming = document.createElement('template');
+  incoming.innerHTML = message.html;
+  upgradeTrees(incoming.content);
+  const token = one('input[name=csrfmiddlewaretoken]');
+  incoming.content.querySelectorAll('form[method=post]').forEach(form => {
+    if (token && !one('input[name=csrfmiddlewaretoken]', form)) form.prepend(token.cloneNode());
+  });
+  [...incoming.content.children].forEach(change);
+  drawMap();
+  showConnection();
+}
+
+// --- Hold, tabs and entries that wait ------------------------------------------------------------
+
+function freshEntries(id) {
+  const known = new Set([...one(`#${id}`).querySelectorAll('.feed > li')].map(item => item.id));
+  const items = [...(waiting.get(id)?.querySelectorAll('.feed > li') || [])];
+  return items.filter(item => !known.has(item.id)).length;
+}
+
+function countWaiting() {
+  const open = one('[data-panel]:not([hidden]) > .scr');
+  const count = open && waiting.has(open.id) ? freshEntries(open.id) : 0;
+  const more = one('.more');
+  more.hidden = !count;
+  if (count) one('span', more).textContent = `${count} new ${open.id === 'live-feed' ? 'event' : 'insight'}${count === 1 ? '' : 's'}`;
+  const hold = one('[data-hold-button]');
+  if (hold) hold.title = waiting.has('live-clusters') ? 'An update waits. Let it in (H)' : 'Hold this panel still (H)';
+}
+
+function release(id) {
+  const fresh = waiting.get(id);
+  waiting.delete(id);
+  if (fresh) replace(document.getElementById(id), fresh);
+  countWaiting();
+}
+
+document.addEventListener('click', event => {
+  const hold = event.target.closest('[data-hold-button]');
+  if (hold) {
+    const on = hold.closest('[data-hold]').classList.toggle('held');
+    hold.setAttribute('aria-pressed', String(on));
+    const icon = one('use', hold);
+    icon.setAttribute('href', icon.getAttribute('href').replace(/#.*/, on ? '#lock' : '#lock-open'));
+    if (!on) { release('live-clusters'); release('live-hint'); }
+  }
+  if (event.target.closest('[data-show-new]')) {
+    const open = one('[data-panel]:not([hidden]) > .scr');
+    open.scrollTop = 0;
+    release(open.id);
+  }
+  const tab = event.target.closest('[data-tab]');
+  if (tab) openTab(tab.dataset.tab);
+});
+
+function openTab(name) {
+  document.querySelectorAll('[data-tab]').forEach(button => {
+    button.setAttribute('aria-pressed', String(button.dataset.tab === name));
+  });
+  document.querySelectorAll('[data-panel]').forEach(panel => { panel.hidden = panel.dataset.panel !== name; });
+  countWaiting();
+}
+
+// --- Map -----------------------------------------------------------------------------------------
+
+let view = null;
+
+function drawMap() {
+  const version = one('#live-map')?.dataset.version;
+  if (!view || version === view.host.dataset.drawn) return;
+  view.host.dataset.drawn = version;
+  view.load(version);
+}
+
+// --- Socket, and polling while it is down --------------------------------------------------------
+
+function connect() {
+  if (ended()) { showConnection(); return; }
+  const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
+  const topic = encodeURIComponent(live.dataset.topic);
+  socket = new WebSocket(`${scheme}://${location.host}/ws/live/?topic=${topic}&after=${seq}`);
+  socket.addEventListener('open', () => { failures = 0; heard = Date.now(); stopPolling(); showConnection(); });
+  socket.addEventListener('message', event => apply(JSON.parse(event.data)));
+  socket.addEventListener('close', event => {
+    failures += 1;
+    showConnection();
+    if (event.code === 4401 || event.code === 4403) { location.reload(); return; }
+    startPolling();
+    setTimeout(connect, BACKOFF[Math.min(failures - 1, BACKOFF.length - 1)]);
+  });
+}
+
+async function poll() {
+  try {
+    const answer = await fetch(live.dataset.poll, { headers: { Accept: 'application/json' } });
+    if (answer.ok) apply(await answer.json());
+  } catch {
+    showConnection(); // still no network: the page goes on showing what it has
+  }
+}
+
+function startPolling() {
+  polling ||= setInterval(poll, POLL_MS);
+}
+
+function stopPolling() {
+  clearInterval(polling);
+  polling = 0;
+}
+
+// --- A summary for screen readers, at most every 30 seconds --------------------------------------
+
+function say() {
+  const percent = one('#live-progress .big span.num')?.textContent;
+  const left = one('#live-eta b')?.textContent;
+  one('#live-say').textContent = [percent, left].filter(Boolean).join(', ');
+}
+
+upgradeTrees(document);
+const tab = one('[data-tab][aria-pressed=true]');
+if (tab) openTab(tab.dataset.tab);
+const host = one('#map');
+if (host) {
+  view = new MapView(host, {
+    onPick: (position, cluster) => {
+      const query = cluster === null ? `?i=${position}` : `?c=${cluster}&i=${position}`;
+      location.assign(host.dataset.explore + query);
+    },
+  });
+  drawMap();
+}
+showConnection();
+connect();
+setInterval(showConnection, 1000);
+setInterval(() => { if (!ended()) say(); }, SAY_MS);
