@@ -125,6 +125,9 @@ class MemoryStore:
         """Nothing is held."""
 
 
+QUIET = 3
+"""After so many lingers without a group, the next one leaves at once."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -133,7 +136,8 @@ class _Group(Generic[Item, Result]):
     """Gathers items and hands them over together, one group at a time, in order of arrival.
 
     A group leaves when ``limit`` items wait, or when the first of them has waited ``linger``
-    seconds, or, while a group is under way, as soon as that one is done.
+    seconds, or, while a group is under way, as soon as that one is done. After a quiet spell
+    nobody is waited for: a lone call would only lose time.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class _Group(Generic[Item, Result]):
         self._done: asyncio.Future[Result] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._ended = float("-inf")
 
     def add(self, items: Sequence[Item]) -> asyncio.Future[Result]:
         """Queue items; the future resolves when their group was handled."""
@@ -166,7 +171,8 @@ class _Group(Generic[Item, Result]):
             if len(self._waiting) >= self._limit:
                 self._start()
             elif self._timer is None:
-                self._timer = loop.call_later(self._linger, self._start)
+                quiet = loop.time() - self._ended > QUIET * self._linger
+                self._timer = loop.call_later(0 if quiet else self._linger, self._start)
         return done
 
     def _start(self) -> None:
@@ -182,6 +188,7 @@ class _Group(Generic[Item, Result]):
             self._waiting, self._done = [], None
             await self._handle(items, done)
         self._task = None
+        self._ended = asyncio.get_running_loop().time()
 
     async def _handle(self, items: Sequence[Item], done: asyncio.Future[Result]) -> None:
         loop = asyncio.get_running_loop()
@@ -247,7 +254,7 @@ class GroupCommitJournal:
 
     def post(self, row: JournalRow) -> None:
         """Commit the row soon, without waiting for it."""
-        self._writes.add([row])
+        _ = self._writes.add([row])
 
     async def aclose(self) -> None:
         """Write what waits, then let the store and its thread go."""
