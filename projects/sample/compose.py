@@ -33,6 +33,9 @@ _PERSONAL = {
     "connections": ("ip", "email", "name"),
     "privacy": ("name", "email", "address"),
 }
+_OUTCOMES = ("resolved", "escalated", "unresolved")
+_USUAL = (74, 14, 12)
+_OUTCOME_WEIGHTS = {"angry": (55, 22, 23), "grave": (12, 70, 18)}
 _PERSONAL_ELSEWHERE = ("email", "phone", "name")
 
 
@@ -249,10 +252,9 @@ class _Draft:
     # end -----------------------------------------------------------------------------------
 
     def _end(self, topic: Phrases, brief: bool) -> None:
-        self._out.outcome = self._rng.choices(
-            ("resolved", "escalated", "unresolved"),
-            (55, 22, 23) if self._person.style == "angry" or self._order.concern else (74, 14, 12),
-        )[0]
+        mood = "grave" if self._order.concern else self._person.style
+        weights = _OUTCOME_WEIGHTS.get(mood, _USUAL)
+        self._out.outcome = self._rng.choices(_OUTCOMES, weights)[0]
         if not self._told:
             self._ask_personal_first()
         if self._out.outcome == "escalated":
