@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import cast
 
+from typing_extensions import override
+
 from analyses.pipeline.base import Stage
 
 _CLASSES = {
@@ -29,17 +31,21 @@ _CLASSES = {
 class _Registry(Mapping[str, type[Stage]]):
     """Key -> stage class. Knowing, counting and ordering keys imports nothing."""
 
+    @override
     def __getitem__(self, key: str) -> type[Stage]:
         name = _CLASSES[key]
         module = import_module(f"analyses.pipeline.{key}")
         return cast("type[Stage]", getattr(module, name))
 
+    @override
     def __iter__(self) -> Iterator[str]:
         return iter(_CLASSES)
 
+    @override
     def __len__(self) -> int:
         return len(_CLASSES)
 
+    @override
     def __contains__(self, key: object) -> bool:
         return key in _CLASSES
 

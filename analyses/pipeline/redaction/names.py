@@ -44,7 +44,7 @@ _STRONG = re.compile(
     re.IGNORECASE,
 )
 _FORM = re.compile(
-    r"(?:^|[\n\x00])[ \t]{0,8}(?:name|nom|nombre|nome)(?:[ \t]{0,4}[:=][ \t]{0,4}|[ ](?:is )?)",
+    r"(?:^|[\n\x00]|[.;][ ])[ \t]{0,8}(?:name|nom|nombre|nome)(?:[ \t]{0,4}[:=][ \t]{0,4}|[ ](?:is )?)",
     re.IGNORECASE,
 )
 # In lower-case typing only a well-known name counts.
@@ -73,10 +73,13 @@ _WEAK = re.compile(
 )
 _OF_ONESELF = ("i ", "i'm", "i’m", "je ", "yo ", "soy", "eu ", "sou ", "jag", "jestem")
 _ANNOUNCED = re.compile(r"from|with|speaking|calling|here|am apparat|à l|vom", re.IGNORECASE)
-_TITLE = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Mx|Miss|Dr|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sig|Mevrouw"
-    rf"|Meneer)\.?[ ](?P<name>{_CAP}(?:[ ]{_CAP})?)"
+_TITLES = (
+    r"(?:(?:Mr|Mrs|Ms|Mx|Miss|Dr|Prof|Herrn?|Frau|Monsieur|Madame|Mme|Señora?|Sra?|Signora?|Sig"
+    r"|Mevrouw|Meneer)\b\.?[ ])"
 )
+_TITLE = re.compile(rf"\b{_TITLES}{{1,3}}(?P<name>{_CAP}(?:[ ]{_CAP})?)")
+# What may stand before the first word of a name: titles and initials.
+_PREFIX = re.compile(rf"{_TITLES}{{0,3}}(?:[A-Z]\.[ ]?){{0,3}}")
 _GREETED = re.compile(
     r"\b(?i:hi|hello|hey|dear|thanks|thank you|bye|goodbye|welcome|morning|afternoon|evening"
     r"|bonjour|salut|merci|hallo|danke|lieber?|hola|gracias|estimad[oa]|ciao|grazie|gentile|olá"
@@ -137,7 +140,8 @@ def _name_at(text: str, start: int) -> int:
     in lower-case typing two words at most.
     """
     end, count, capital = start, 0, False
-    position = start
+    prefix = _PREFIX.match(text, start)
+    position = prefix.end() if prefix else start
     while count < 4:
         match = _WORDS.match(text, position)
         if match is None:

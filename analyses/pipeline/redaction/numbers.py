@@ -37,7 +37,7 @@ _CONTEXT = re.compile(
     r"|(?P<price>[$€£¥₹]|\b(?:usd|eur|gbp|inr|rs|chf|total|price|cost|amount)\b)"
 )
 _MONEY_AFTER = re.compile(
-    r"\s?(?:[$€£¥₹%]|(?:usd|eur|euros?|gbp|inr|chf|dollars?|pounds?|rupees|km|kg|mb|gb|bytes|ms"
+    r"\s?(?:[$€£¥₹%元円원块]|(?:usd|eur|euros?|gbp|inr|chf|dollars?|pounds?|rupees|km|kg|mb|gb|bytes|ms"
     r"|rows|users|people)\b)",
     re.IGNORECASE,
 )

@@ -103,6 +103,9 @@ LABELLED: list[tuple[str, list[tuple[str, str]]]] = [
     ("제 이름은 김철수입니다", [("name", "김철수")]),
     ("Thank you, Sarah! Goodbye", [("name", "Sarah")]),
     ("Dear Mr. Patel, your parcel", [("name", "Patel")]),
+    ("Sehr geehrte Frau Dr. Weber,", [("name", "Weber")]),
+    ("My name is Dr. Anna Weber-Lang, MD", [("name", "Dr. Anna Weber-Lang")]),
+    ("my name is J. R. Smithers.", [("name", "J. R. Smithers")]),
     ("Best regards,\nMira Okafor", [("name", "Mira Okafor")]),
     ('{"first_name": "Omar", "dob": 1}', [("name", "Omar")]),
 ]
