@@ -23,6 +23,7 @@ CANARY_EVERY = 4.0
 PATIENCE = 15.0
 TICK_EVERY = 2.0
 LOOK_EVERY = 0.5
+SAY_AGAIN_AFTER = 60.0
 
 
 class Canary:
@@ -100,15 +101,16 @@ class Watch(threading.Thread):
     @override
     def run(self) -> None:
         """Look until `end()`; an error is logged and never ends the watch."""
-        _guarded(_forget_old_beats)
+        guarded = _Guard()
+        guarded(_forget_old_beats)
         ticks = _ticks(settings.SUPERVISOR_TICKS)
         next_tick = 0.0
         while not self._ended.wait(LOOK_EVERY):
             if time.monotonic() >= next_tick:
                 for tick in ticks:
-                    _guarded(tick)
+                    guarded(tick)
                 next_tick = time.monotonic() + TICK_EVERY
-            _guarded(self._look)
+            guarded(self._look)
 
     def end(self) -> None:
         """Stop looking; a query under way is not waited for."""
@@ -133,14 +135,30 @@ def _ticks(paths: Sequence[str]) -> list[Callable[[], object]]:
     return found
 
 
-def _guarded(call: Callable[[], object]) -> None:
-    close_old_connections()
-    try:
-        call()
-    except Exception:  # the watch must outlive whatever goes wrong in one look
-        logger.exception("A regular task of the supervisor failed; it is tried again.")
-    finally:
+class _Guard:
+    """Calls what may fail, and says so without filling the log with one fault."""
+
+    def __init__(self) -> None:
+        self._said: dict[object, tuple[str, float]] = {}
+
+    def __call__(self, call: Callable[[], object]) -> None:
         close_old_connections()
+        try:
+            call()
+        except Exception as error:  # the watch must outlive whatever goes wrong in one look
+            if self._is_news(call, repr(error)):
+                logger.exception("A regular task of the supervisor failed; it is tried again.")
+        else:
+            self._said.pop(call, None)
+        finally:
+            close_old_connections()
+
+    def _is_news(self, call: object, fault: str) -> bool:
+        before, when = self._said.get(call, ("", 0.0))
+        if fault == before and time.monotonic() - when < SAY_AGAIN_AFTER:
+            return False
+        self._said[call] = (fault, time.monotonic())
+        return True
 
 
 def _forget_old_beats() -> None:
