@@ -25,7 +25,7 @@ from analyses.models import (
 from core import work
 from core.events import publish
 from core.models import WorkStatus
-from providers.models import CallState, LlmCall
+from providers.models import CallState, LlmAttempt, LlmCall
 
 TOO_MANY_ERRORS = 20
 """Failed conversations from which on a failing majority stops the analysis."""
@@ -227,15 +227,14 @@ def block(session_id: int, reason: str, detail: str) -> None:
 def count_spending(session: AnalysisSession) -> None:
     """Recount tokens and cost from the journal, which is the only book of calls."""
     sums = LlmCall.objects.filter(analysis_id=session.pk).aggregate(
-        tokens_in=Sum("tokens_in"),
-        tokens_out=Sum("tokens_out"),
-        cost=Sum("cost"),
+        read=Sum("tokens_in"),
+        written=Sum("tokens_out"),
+        spent=Sum("cost"),
         unpriced=Count("pk", filter=Q(cost__isnull=True, state=CallState.OK)),
-        retries=Count("attempts"),
     )
-    session.tokens_in = sums["tokens_in"] or 0
-    session.tokens_out = sums["tokens_out"] or 0
-    session.cost = sums["cost"] or Decimal(0)
+    session.tokens_in = sums["read"] or 0
+    session.tokens_out = sums["written"] or 0
+    session.cost = sums["spent"] or Decimal(0)
     session.unpriced_calls = sums["unpriced"]
-    session.retry_count = sums["retries"]
+    session.retry_count = LlmAttempt.objects.filter(call__analysis_id=session.pk).count()
     session.save(update_fields=["tokens_in", "tokens_out", "cost", "unpriced_calls", "retry_count"])
