@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analyses.models import AnalysisSession
+from analyses.pipeline.privacy import scale_floors
 from analyses.plan import RunParams
 from analyses.selectors.facts import Fact, apply_filters, facts_of
 from analyses.selectors.filters import Filters, filters_of, language_name
@@ -54,14 +55,32 @@ class Exploration:
     @property
     def hidden_text(self) -> str:
         """How much is withheld, in words; empty when nothing is."""
-        if not self.tree.hidden_groups:
-            return ""
-        return f"{self.tree.hidden_groups} hidden below {self.floor} conversations"
+        return hidden_text(self.tree, self.floor)
+
+
+def hidden_text(tree: Tree, floor: int) -> str:
+    """How many groups are withheld and why, in words; empty when none is."""
+    if not tree.hidden_groups:
+        return ""
+    if tree.provisional:
+        return f"{tree.hidden_groups:,} still too small to show"
+    if tree.reasons <= {"conversations"}:
+        return f"{tree.hidden_groups:,} hidden below {floor} conversations"
+    return f"{tree.hidden_groups:,} hidden for privacy"
 
 
 def floor_of(session: AnalysisSession) -> int:
-    """The floor on conversations an analysis was started with."""
-    return RunParams.model_validate(session.params or {}).floor_conversations
+    """The floor on conversations in force: what was asked for, scaled to the data."""
+    asked = RunParams.model_validate(session.params or {})
+    users = session.dataset.user_count
+    floors = scale_floors(
+        session.read_count,
+        has_users=users > 0,
+        distinct_users=users,
+        conversations=max(1, asked.floor_conversations),
+        users=asked.floor_users,
+    )
+    return floors.conversations
 
 
 def explore(session: AnalysisSession, params: Mapping[str, str]) -> Exploration:

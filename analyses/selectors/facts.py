@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Avg, Count
 
 from analyses.models import AnalysisItem, AnalysisSession, FacetValue, Outcome
-from analyses.selectors.filters import Filters, language_name, narrow, sentence
+from analyses.selectors.filters import LANGUAGE, Filters, language_name, narrow, sentence
 from analyses.selectors.tree import Node, Tree, recount
 from templates_app.models import FacetDefinition, FacetKind
 
@@ -87,7 +87,8 @@ def _tables(session: AnalysisSession, node: Node, *, scores: bool = True) -> lis
     if not leaves:
         return []
     kinds = [FacetKind.CATEGORY, FacetKind.BOOLEAN, *([FacetKind.SCORE] if scores else [])]
-    facets = {row.pk: row for row in session.template_version.facets.filter(kind__in=kinds)}
+    asked = session.template_version.facets.filter(kind__in=kinds).exclude(key=LANGUAGE)
+    facets = {row.pk: row for row in asked}
     values = FacetValue.objects.filter(
         facet_id__in=facets, item__memberships__cluster_id__in=leaves
     ).order_by()

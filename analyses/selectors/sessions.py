@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from accounts.models import User
 from analyses.models import ENDED, AnalysisSession, SessionQuerySet, SessionStatus
 from core.errors import NotFound
+from projects import selectors as projects
 from projects.models import Project
+
+project_for = projects.project
+"""A project the person may see; :class:`NotFound` for strangers. One query."""
 
 PAUSABLE = frozenset({SessionStatus.QUEUED, SessionStatus.RUNNING})
 RESUMABLE = frozenset({SessionStatus.PAUSED, SessionStatus.PAUSING, SessionStatus.BLOCKED})
@@ -39,14 +43,6 @@ def session_by_pk(user: User, pk: int) -> AnalysisSession:
     if session is None:
         raise NotFound
     return session
-
-
-def project_for(user: User, slug: str) -> Project:
-    """A project the person may see; :class:`NotFound` for strangers. One query."""
-    project = Project.objects.for_user(user).select_related("workspace").filter(slug=slug).first()
-    if project is None:
-        raise NotFound
-    return project
 
 
 def sessions_of(user: User, project: Project) -> Iterable[AnalysisSession]:

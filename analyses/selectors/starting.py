@@ -84,7 +84,10 @@ def versions_for(project: Project) -> list[TemplateVersion]:
 def deployments_for(project: Project, *, embeds: bool = False) -> QuerySet[ModelDeployment]:
     """Models of the workspace's providers that are switched on; the local engine is none."""
     rows = ModelDeployment.objects.filter(
-        provider__workspace=project.workspace, provider__enabled=True, embeds=embeds
+        provider__workspace=project.workspace,
+        provider__enabled=True,
+        embeds=embeds,
+        retired=False,
     )
     return rows.exclude(provider__kind=ProviderKind.LOCAL).select_related("provider")
 

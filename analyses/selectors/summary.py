@@ -9,7 +9,7 @@ from django.db.models import Count
 
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind, Batch, Outcome
-from analyses.selectors.explore import floor_of
+from analyses.selectors.explore import floor_of, hidden_text
 from analyses.selectors.live import Spend, spend_of
 from analyses.selectors.tree import Tree, tree_of
 from core import figures
@@ -30,6 +30,11 @@ class Summary:
     removed: int
     floor: int
     seconds: float | None
+
+    @property
+    def hidden(self) -> str:
+        """How much is withheld, in words."""
+        return hidden_text(self.tree, self.floor)
 
     @property
     def rows(self) -> list[Row]:
@@ -86,7 +91,7 @@ def _hidden(tree: Tree, floor: int) -> Row:
     if not tree.hidden_groups:
         return Row("Withheld groups", "None")
     inside = figures.count_of(tree.hidden_conversations, "conversation")
-    return Row("Withheld groups", f"{tree.hidden_groups:,} below {floor}, with {inside}")
+    return Row("Withheld groups", f"{hidden_text(tree, floor)}, with {inside}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class Tree:
     provisional: bool
     hidden_groups: int = 0
     hidden_conversations: int = 0
+    reasons: set[str] = field(default_factory=set)
+    """Why groups are withheld: conversations, users, text."""
 
     @property
     def themes(self) -> int:
@@ -102,6 +104,7 @@ def _children(
         if not row.shown:
             tree.hidden_groups += 1
             tree.hidden_conversations += row.size
+            tree.reasons.add(row.withheld_for)
             continue
         node = Node(cluster=row, count=row.size, parent=parent)
         node.children = _children(node, below, tree)

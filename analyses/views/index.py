@@ -15,6 +15,7 @@ from analyses import services
 from analyses.forms import NewAnalysisForm
 from analyses.selectors import sessions, starting
 from core.errors import Conflict, Invalid
+from projects import selectors as projects
 from projects.models import Project
 
 
@@ -22,7 +23,7 @@ from projects.models import Project
 def listing(request: HttpRequest, slug: str) -> HttpResponse:
     """The analyses of a project."""
     user = person(request)
-    project = sessions.project_for(user, slug)
+    project = projects.project(user, slug)
     context = {
         "project": project,
         "rows": sessions.sessions_of(user, project),
@@ -36,7 +37,7 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
 def new(request: HttpRequest, slug: str) -> HttpResponse:
     """What a new analysis will do, cost and take; POST starts it."""
     user = person(request)
-    project = sessions.project_for(user, slug)
+    project = projects.project(user, slug)
     require(user, project.workspace, Role.ANALYST)
     form = NewAnalysisForm(project, request.POST or None, initial=_initial(request, project))
     if form.is_valid():

@@ -16,7 +16,7 @@ from analyses import services
 from analyses.models import AnalysisSession
 from analyses.selectors import live as state
 from analyses.selectors import mapdata, news, sessions
-from analyses.selectors.explore import floor_of
+from analyses.selectors.explore import floor_of, hidden_text
 from analyses.selectors.tree import tree_of
 from core.errors import NotFound
 from core.events import last_seq
@@ -77,6 +77,7 @@ def _context(session: AnalysisSession, user: User, panels: tuple[str, ...]) -> d
         context["expected"] = state.expected_cost(session)
     if wanted & {"clusters", "hint", "kpis", "map"}:
         context["tree"] = tree_of(session)
+        context["hidden"] = hidden_text(context["tree"], context["floor"])
         context["map_version"] = mapdata.map_version(session)
     if wanted & {"batches", "work"}:
         context["strip"] = state.strip_of(session)
@@ -114,7 +115,7 @@ ACTIONS = {"pause": services.pause, "resume": services.resume, "stop": services.
 
 @login_required
 def act(request: HttpRequest, slug: str, number: int, action: str) -> HttpResponse:
-    """Pause, resume or stop; by POST only."""
+    """Pause, resume or stop, by POST; a link to "stop" asks first."""
     user = person(request)
     session = sessions.session_for(user, slug, number)
     change = ACTIONS.get(action)
@@ -122,4 +123,6 @@ def act(request: HttpRequest, slug: str, number: int, action: str) -> HttpRespon
         raise NotFound
     if request.method == "POST":
         change(actor=user, session=session)
+    elif action == "stop" and sessions.can_stop(session):
+        return render(request, "analyses/stop.html", _context(session, user, ("batches",)))
     return redirect("analyses:live", slug=slug, number=number)
