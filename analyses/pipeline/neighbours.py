@@ -49,7 +49,8 @@ def _index(items: Matrix, queries: int) -> faiss.Index:
     if size * queries <= EXACT_PAIRS:
         flat.add(data)
         return flat
-    lists = int(4 * np.sqrt(size))
+    # faiss asks for 39 training rows per list, and says so on the terminal when it gets fewer.
+    lists = int(min(4 * np.sqrt(size), size / 40))
     index = faiss.IndexIVFFlat(flat, width, lists, faiss.METRIC_INNER_PRODUCT)
     index.cp.max_points_per_centroid = 64
     index.cp.niter = 6

@@ -267,7 +267,7 @@ def _languages(table: Columns, times: Calendar, params: InsightParams) -> list[F
         return []
     names = np.array([wording.language(code) for code in table.languages], dtype=object)
     finds: list[tuple[Find, bool]] = []
-    for name in sorted({str(name) for name in names} - wording.UNKNOWN):
+    for name in sorted({str(name) for name in names} - {""}):
         mask = np.asarray(names == name, dtype=np.bool_)
         days = _days(table, mask, times)
         change = _rise(days, times) if days.size >= params.group else None

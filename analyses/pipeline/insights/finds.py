@@ -33,6 +33,9 @@ MOST: dict[InsightKind, int] = {
 PER_NODE = 2
 """Most insights about one node."""
 
+PER_FACET = 2
+"""Most insights that one facet is over-represented: if groups follow a facet, two say so."""
+
 AGAIN_KIND = 0.75
 AGAIN_NODE = 0.6
 """What a further insight of the same kind, or about the same node, still counts for."""
@@ -100,6 +103,8 @@ def _score(find: Find, chosen: Sequence[InsightFound], total: int) -> float:
     kind, node = find.insight.kind, find.insight.node
     same_kind = sum(other.kind == kind for other in chosen)
     same_node = 0 if node is None else sum(other.node == node for other in chosen)
-    if same_kind >= MOST[kind] or same_node >= PER_NODE:
+    same_facet = sum(other.kind == kind and other.facet == find.insight.facet for other in chosen)
+    full = kind == "facet" and same_facet >= PER_FACET
+    if full or same_kind >= MOST[kind] or same_node >= PER_NODE:
         return 0.0
     return _base(find, total) * AGAIN_KIND**same_kind * AGAIN_NODE**same_node

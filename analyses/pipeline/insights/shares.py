@@ -167,7 +167,8 @@ def _answers(spec: FacetSpec, value: FacetAnswer) -> tuple[str, ...]:
 
 
 def _spoken(code: str) -> tuple[str, ...]:
-    return () if code.strip().lower() in wording.UNKNOWN else (wording.language(code),)
+    name = wording.language(code)
+    return (name,) if name else ()
 
 
 def _grade(value: FacetAnswer) -> float:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from datetime import date
 
-LANGUAGES = {
-    "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech",
-    "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
-    "et": "Estonian", "fa": "Persian", "fi": "Finnish", "fr": "French", "he": "Hebrew",
-    "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian", "id": "Indonesian", "it": "Italian",
-    "ja": "Japanese", "ka": "Georgian", "ko": "Korean", "lt": "Lithuanian", "lv": "Latvian",
-    "ms": "Malay", "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese",
-    "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian", "sr": "Serbian",
-    "sv": "Swedish", "sw": "Swahili", "ta": "Tamil", "th": "Thai", "tl": "Tagalog",
-    "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese", "zh": "Chinese",
-}  # fmt: skip
-"""English names of ISO 639-1 codes that language detectors commonly give."""
+from analyses.pipeline.local.words import language_name
 
 UNKNOWN = frozenset({"", "und", "unknown", "zxx", "none"})
 """Answers that name no language (``und`` and ``zxx``: ISO 639-2)."""
 
 
 def language(code: str) -> str:
-    """Name of a language code, region dropped; a code we have no name for stays as it is."""
-    return LANGUAGES.get(code.strip().lower().replace("_", "-").split("-")[0], code.strip())
+    """Name of a language code, region dropped; "" for answers that name none."""
+    text = code.strip()
+    return "" if text.lower() in UNKNOWN else language_name(text)
 
 
 def share(value: float) -> str:

@@ -115,7 +115,7 @@ def _push(centres: Matrix, radii: Matrix, themes: Labels, pull: float) -> Matrix
     """One step: overlapping islands move apart, a theme's islands and all of them draw near."""
     apart = centres[:, None, :] - centres[None, :, :]
     distance = np.sqrt((apart**2).sum(axis=2)) + 1e-9
-    same = np.equal.outer(themes, themes)
+    same = np.asarray(themes[:, None] == themes[None, :], dtype=np.bool_)
     wanted = (radii[:, None] + radii[None, :]) * np.where(same, GAP_CLUSTER, GAP_THEME)
     overlap = np.maximum(wanted - distance, 0)
     np.fill_diagonal(overlap, 0)
@@ -123,7 +123,7 @@ def _push(centres: Matrix, radii: Matrix, themes: Labels, pull: float) -> Matrix
     yields = radii[None, :] / (radii[:, None] + radii[None, :])
     moved = (apart / distance[:, :, None] * (overlap * yields)[:, :, None]).sum(axis=1) * 0.6
     middle = (same[:, :, None] * centres[None, :, :]).sum(axis=1) / same.sum(axis=1)[:, None]
-    step = moved + pull * 2 * (middle - centres) - pull * centres
+    step = moved + pull * 4 * (middle - centres) - pull * centres
     return np.asarray(centres + step, dtype=np.float32)
 
 
