@@ -66,6 +66,14 @@ class Done(Generic[T]):
     row: JournalRow
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent(Generic[T]):
+    """What one attempt came to, and when it was sent by the gateway's clock."""
+
+    outcome: T | Fault
+    at: float
+
+
 @dataclass(slots=True)
 class _Health:
     """What a deployment did lately; ``answered_at`` is minus infinity before its first answer."""
@@ -74,8 +82,30 @@ class _Health:
     exhausted: int = 0
 
 
+class Lane:
+    """The slots of one deployment.
+
+    ``flying`` are calls on the wire. ``ready`` are those plus a quarter more whose intents are
+    being committed, so that a slot that falls free is taken at once; more would leave intents
+    in the journal of calls that were never sent when the process dies.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.flying = Limiter(size)
+        self.ready = Limiter(_with_reserve(size))
+
+    def resize(self, size: int) -> None:
+        """Set the most calls on the wire."""
+        self.flying.resize(size)
+        self.ready.resize(_with_reserve(size))
+
+
+def _with_reserve(size: int) -> int:
+    return size + size // 4
+
+
 class Dispatcher:
-    """Sends jobs along routes. One per gateway; it holds the limiters of all deployments."""
+    """Sends jobs along routes. One per gateway; it holds the lanes of all deployments."""
 
     def __init__(
         self, journal: Journal, policy: RetryPolicy, clock: Clock, rng: random.Random
@@ -84,15 +114,15 @@ class Dispatcher:
         self._policy = policy
         self._clock = clock
         self._rng = rng
-        self._limiters: dict[str, Limiter] = {}
+        self._lanes: dict[str, Lane] = {}
         self._health: dict[str, _Health] = {}
 
-    def limiter(self, target: Deployment) -> Limiter:
-        """The deployment's limiter, created with its configured concurrency."""
-        limiter = self._limiters.get(target.id)
-        if limiter is None:
-            limiter = self._limiters[target.id] = Limiter(target.concurrency)
-        return limiter
+    def lane(self, target: Deployment) -> Lane:
+        """The deployment's slots, at first as many as its configured concurrency."""
+        lane = self._lanes.get(target.id)
+        if lane is None:
+            lane = self._lanes[target.id] = Lane(target.concurrency)
+        return lane
 
     async def run(self, job: Job[T], route: Route, scope: CallScope) -> Done[T]:
         """Send along the route.
@@ -113,25 +143,40 @@ class Dispatcher:
         row = job.row(target)
         attempts: Attempts | None = None
         while True:
-            _check(scope)
             row = replace(row, attempt=attempts.count + 1 if attempts else 1)
-            if target.journaled:
-                await self._journal.write(row)
-            async with self.limiter(target):
-                _check(scope)
-                started = self._clock.monotonic()
-                attempts = attempts or Attempts(self._policy, self._rng, started)
-                outcome = await self._once(target, job, row)
-            latency = int(1000 * (self._clock.monotonic() - started))
+            sent = await self._sent(target, job, row, scope)
+            outcome, now = sent.outcome, self._clock.monotonic()
+            latency = int(1000 * (now - sent.at))
+            attempts = attempts or Attempts(self._policy, self._rng, sent.at)
             if not isinstance(outcome, Fault):
                 return await self._settle(target, job, row, outcome, latency)
             self._note_failure(target, row, outcome, latency)
-            delay = attempts.delay(outcome, self._clock.monotonic())
+            delay = attempts.delay(outcome, now)
             if delay is None or (not last and TRAITS[outcome.error_class].elsewhere):
                 raise self._give_up(target, outcome, attempts)
             await self._pause(delay, scope)
 
-    async def _once(self, target: Deployment, job: Job[T], row: JournalRow) -> T | Fault:
+    async def _sent(
+        self, target: Deployment, job: Job[T], row: JournalRow, scope: CallScope
+    ) -> _Sent[T]:
+        """Commit the intent, wait for a slot, send once."""
+        lane = self.lane(target)
+        on_the_wire = False
+        async with lane.ready:
+            _check(scope)
+            if target.journaled:
+                await self._journal.write(row)
+            try:
+                async with lane.flying:
+                    _check(scope)
+                    on_the_wire = True
+                    started = self._clock.monotonic()
+                    return _Sent(await self._once(target, job), started)
+            finally:
+                if not on_the_wire:
+                    self._note_failure(target, row, Fault(ErrorClass.CANCELLED, sent=False), 0)
+
+    async def _once(self, target: Deployment, job: Job[T]) -> T | Fault:
         limit = target.timeouts.total
         try:
             async with asyncio.timeout(limit):

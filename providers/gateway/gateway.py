@@ -14,7 +14,6 @@ from providers.gateway.errors import CallError, ErrorClass, Fault
 from providers.gateway.fingerprint import canonical, content_hash, fingerprint
 from providers.gateway.flight import SingleFlight
 from providers.gateway.journal import Journal, JournalRow
-from providers.gateway.limiter import Limiter
 from providers.gateway.retry import RetryPolicy
 from providers.gateway.types import (
     CallScope,
@@ -108,9 +107,13 @@ class Gateway:
             )
         return client
 
-    def limiter(self, target: Deployment) -> Limiter:
-        """The deployment's limiter; resize it to change its concurrency while calls run."""
-        return self._dispatch.limiter(target)
+    def resize(self, target: Deployment, concurrency: int) -> None:
+        """Change how many calls a deployment may have on the wire, while calls run."""
+        self._dispatch.lane(target).resize(concurrency)
+
+    def in_flight(self, target: Deployment) -> int:
+        """How many calls a deployment has on the wire now."""
+        return self._dispatch.lane(target).flying.active
 
     def capabilities(self, target: Deployment) -> Capabilities:
         """What was learned of a deployment in this process."""

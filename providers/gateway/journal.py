@@ -228,7 +228,7 @@ class GroupCommitJournal:
         self,
         store: JournalStore,
         *,
-        linger: float = 0.01,
+        linger: float = 0.02,
         max_rows: int = 32,
         retry_for: float = 20.0,
     ) -> None:

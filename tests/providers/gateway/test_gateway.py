@@ -305,6 +305,35 @@ async def test_stops_before_the_call_and_while_waiting() -> None:
     assert bench.requests == [1]
 
 
+async def test_what_was_stopped_before_it_was_sent_is_not_left_in_doubt() -> None:
+    stop = False
+    scope = CallScope(1, should_stop=lambda: stop)
+    bench = Bench(Scenario(latency=0.1))
+    route = Route((replace(bench.route.targets[0], concurrency=4),))
+    calls = [
+        asyncio.create_task(bench.gateway.chat(chat_call(f"user: {i}"), route, scope))
+        for i in range(12)
+    ]
+    await asyncio.sleep(0.05)
+    stop = True
+    calls[4].cancel()
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    await bench.settled()
+    assert [isinstance(one, BaseException) for one in outcomes] == [False] * 4 + [True] * 8
+    states = sorted((row.state, row.error_class) for row in bench.store.rows.values())
+    assert states == [("failed", "cancelled")] + [("ok", "")] * 4
+
+
+async def test_a_call_cancelled_on_the_wire_stays_in_doubt() -> None:
+    bench = Bench(Scenario(latency=1))
+    call = asyncio.create_task(bench.gateway.chat(chat_call(), bench.route, SCOPE))
+    await asyncio.sleep(0.05)
+    call.cancel()
+    await asyncio.wait([call])
+    await bench.settled()
+    assert bench.states() == [("sent", "")]
+
+
 async def test_a_bare_429_is_quota_unless_the_provider_answers_meanwhile() -> None:
     class Bare(ScriptedClient):
         async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer:
@@ -337,10 +366,10 @@ async def test_concurrency_is_held_and_can_be_raised() -> None:
 
     await burst("a")
     assert most == 3
-    bench.gateway.limiter(target).resize(6)
+    bench.gateway.resize(target, 6)
     await burst("b")
     assert most == 6
-    assert bench.gateway.limiter(target).active == 0
+    assert bench.gateway.in_flight(target) == 0
 
 
 async def test_refuses_what_cannot_be_right() -> None:
