@@ -171,7 +171,8 @@ class Dispatcher:
                     _check(scope)
                     on_the_wire = True
                     started = self._clock.monotonic()
-                    return _Sent(await self._once(target, job), started)
+                    outcome = await self._once(target, job)
+                    return _Sent(outcome, started)
             finally:
                 if not on_the_wire:
                     self._note_failure(target, row, Fault(ErrorClass.CANCELLED, sent=False), 0)
