@@ -104,7 +104,9 @@ def _scaling(centroids: Matrix, themes: Labels) -> Matrix:
     count = centroids.shape[0]
     if count < 3:
         return circle(count) if count > 1 else np.zeros((count, 2), dtype=np.float32)
-    middles = np.stack([centroids[themes == theme].mean(axis=0) for theme in themes])
+    middles = np.stack(
+        [centroids[np.flatnonzero(themes == theme)].mean(axis=0) for theme in themes]
+    )
     mixed = centroids + middles
     places = plane(mixed - mixed.mean(axis=0))
     widest = np.maximum(np.abs(places).max(axis=0), 1e-6)
