@@ -10,6 +10,7 @@ from django.shortcuts import render
 
 TEXTS: dict[str, str] = {
     "not_found": "There is nothing at this address, or you may not see it.",
+    "unauthorized": "Sign in, or send an API key as a bearer token.",
     "forbidden": "Your role does not allow this. Ask an owner of the workspace.",
     "conflict": "This is not possible now. {why}",
     "invalid": "Please check what you entered. {why}",

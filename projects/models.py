@@ -16,7 +16,9 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         """Projects of the workspaces the person belongs to; nothing for strangers."""
         if not user.is_authenticated or not user.is_active:
             return self.none()
-        return self.filter(workspace__memberships__user=user)
+        found = self.filter(workspace__memberships__user=user)
+        key = user.acting_key
+        return found.filter(workspace=key.workspace_id) if key is not None else found
 
 
 class Project(models.Model):

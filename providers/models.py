@@ -122,6 +122,9 @@ class LlmCall(models.Model):
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
     error_class = models.CharField(max_length=20, blank=True)
     sends = models.PositiveSmallIntegerField(default=0, help_text="How often bytes left.")
+    repeats = models.PositiveSmallIntegerField(
+        default=0, help_text="How often it was asked again because its answer was lost."
+    )
     owner = models.CharField(max_length=120, blank=True)
     sent_at = models.DateTimeField()
     settled_at = models.DateTimeField(null=True, blank=True)

@@ -30,8 +30,28 @@ class DatabaseJournal:
             self._note(failures)
 
     def _intend(self, rows: Sequence[JournalRow]) -> None:
-        fields = ["state", "sends", "owner", "sent_at", "analysis_id", "model", "provider"]
-        self._upsert(rows, fields)
+        fields = [
+            "state",
+            "sends",
+            "repeats",
+            "owner",
+            "sent_at",
+            "analysis_id",
+            "model",
+            "provider",
+        ]
+        self._upsert(rows, fields, self._lost(rows))
+
+    def _lost(self, rows: Sequence[JournalRow]) -> dict[str, int]:
+        """Repeats by fingerprint of calls whose earlier intent never got an answer."""
+        owners = {row.fingerprint: row.owner for row in rows}
+        found = LlmCall.objects.filter(
+            workspace=self._workspace, fingerprint__in=owners
+        ).values_list("fingerprint", "state", "owner", "repeats")
+        return {
+            key: repeats + (state == CallState.SENT and owner != owners[key])
+            for key, state, owner, repeats in found
+        }
 
     def _settle(self, rows: Sequence[JournalRow]) -> None:
         fields = [
@@ -50,16 +70,19 @@ class DatabaseJournal:
         ]
         self._upsert(rows, fields)
 
-    def _upsert(self, rows: Sequence[JournalRow], fields: list[str]) -> None:
+    def _upsert(
+        self, rows: Sequence[JournalRow], fields: list[str], repeats: dict[str, int] | None = None
+    ) -> None:
+        known = repeats or {}
         if rows:
             LlmCall.objects.bulk_create(
-                [self._call(row) for row in rows],
+                [self._call(row, known.get(row.fingerprint, 0)) for row in rows],
                 update_conflicts=True,
                 unique_fields=["workspace", "fingerprint"],
                 update_fields=fields,
             )
 
-    def _call(self, row: JournalRow) -> LlmCall:
+    def _call(self, row: JournalRow, repeats: int) -> LlmCall:
         now = timezone.now()
         return LlmCall(
             workspace_id=self._workspace,
@@ -78,6 +101,7 @@ class DatabaseJournal:
             latency_ms=row.latency_ms,
             error_class=row.error_class[:20],
             sends=row.attempt,
+            repeats=repeats,
             owner=row.owner,
             sent_at=now,
             settled_at=None if row.state == "sent" else now,

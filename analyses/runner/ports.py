@@ -24,14 +24,15 @@ from analyses.pipeline.local import LocalEngine
 from analyses.pipeline.vectors import LocalEmbedder
 from analyses.plan import RunParams
 from core.work import owner_name
+from providers.clients.openai_compatible import OpenAICompatibleClient
+from providers.clients.scripted import ScriptedClient
 from providers.gateway.errors import CallError, ErrorClass
 from providers.gateway.gateway import Gateway
 from providers.gateway.journal import GroupCommitJournal
 from providers.gateway.types import CallScope, ChatCall, ChatMessage, Deployment, Route
+from providers.prices import cost_of
 from providers.runner import DatabaseJournal
 from providers.services import deployment_config
-
-LOCAL_LABEL = "local engine"
 
 
 @dataclass(slots=True)
@@ -116,7 +117,8 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
     gateway = None
     if not (local_chat and local_vectors):
         journal = GroupCommitJournal(DatabaseJournal(session.project.workspace_id))
-        gateway = Gateway(journal)
+        clients = {"openai": OpenAICompatibleClient(), "scripted": ScriptedClient()}
+        gateway = Gateway(clients, journal, price=cost_of)
     scope = CallScope(
         workspace=str(session.project.workspace_id),
         session=session.pk,

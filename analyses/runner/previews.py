@@ -38,7 +38,6 @@ def load_previous(session: AnalysisSession) -> PreviewResult | None:
         themes=tuple(PreviewTheme(**item) for item in meta["themes"]),
         laid_out=meta["laid_out"],
         next_key=meta["next_key"],
-        next_theme=meta["next_theme"],
     )
 
 
@@ -49,7 +48,6 @@ def store(session: AnalysisSession, batch: Batch, result: PreviewResult) -> str:
         "themes": [asdict(item) for item in result.themes],
         "laid_out": result.laid_out,
         "next_key": result.next_key,
-        "next_theme": result.next_theme,
     }
     return artifacts.write_bundle(
         session,

@@ -43,14 +43,11 @@ POLL = 0.1
 HOUSEKEEPING = 0.5
 """Seconds between looks at what people want (pause, stop)."""
 
-FIRST = {PREVIEW: 0, "facets": 9}
-"""Order in which waiting batches are taken: previews first, then whole stages, then ranges."""
-
 
 class Worker:
     """Works for at most ``seconds`` (then finishes what is in flight) or until idle.
 
-    ``session_id`` restricts it to one analysis; ``reads`` and ``heavy`` to kinds of work;
+    ``session_id`` restricts it to one analysis, ``skip`` names stages left to others;
     ``idle_exit`` is how long it stays without work. ``quit_when`` ends it from outside.
     """
 
@@ -61,14 +58,14 @@ class Worker:
         seconds: float = float("inf"),
         idle_exit: float = 1.5,
         reads: bool = True,
-        heavy: bool = True,
+        skip: frozenset[str] = frozenset(),
         quit_when: Callable[[], bool] = q2.draining,
     ) -> None:
         self._only = session_id
         self._until = time.monotonic() + seconds
         self._idle_exit = idle_exit
         self._reads = reads
-        self._heavy = heavy
+        self._skip = skip
         self._quit_when = quit_when
         self._owner = work.owner_name()
         self._heart = Heartbeat(self._lost)
@@ -166,7 +163,7 @@ class Worker:
         found = False
         if self._reads and self._wants_reading():
             found = await self._claim_reading()
-        if self._heavy and self._job is None:
+        if self._job is None:
             found = await self._claim_heavy() or found
         return found
 
@@ -212,7 +209,8 @@ class Worker:
             default=Value(1),
             output_field=IntegerField(),
         )
-        batch = self._take(self._waiting().exclude(stage="facets").order_by(order, "seq", "id"))
+        waiting = self._waiting().exclude(stage__in={"facets", *self._skip})
+        batch = self._take(waiting.order_by(order, "seq", "id"))
         return None if batch is None else (self._session(batch), batch)
 
     def _waiting(self) -> Any:
@@ -363,6 +361,11 @@ class Worker:
         await self.db(still, self._owner)
         self._heart.stop()
         for pool in (self._db, self._heavy_db):
-            pool.submit(connection.close).result()
+            pool.submit(_hang_up).result()
         for pool in (self._db, self._heavy_db, self._numbers):
             pool.shutdown(wait=True)
+
+
+def _hang_up() -> None:
+    """Close the calling thread's database connection."""
+    connection.close()

@@ -35,6 +35,7 @@ class Migration(migrations.Migration):
                 ('latency_ms', models.PositiveIntegerField(blank=True, null=True)),
                 ('error_class', models.CharField(blank=True, max_length=20)),
                 ('sends', models.PositiveSmallIntegerField(default=0, help_text='How often bytes left.')),
+                ('repeats', models.PositiveSmallIntegerField(default=0, help_text='How often it was asked again because its answer was lost.')),
                 ('owner', models.CharField(blank=True, max_length=120)),
                 ('sent_at', models.DateTimeField()),
                 ('settled_at', models.DateTimeField(blank=True, null=True)),

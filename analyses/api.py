@@ -1,0 +1,116 @@
+"""JSON door of analyses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, StreamingHttpResponse
+from ninja import Router
+
+from accounts.models import Role
+from accounts.services import require
+from analyses import export, services
+from analyses.models import AnalysisSession
+from analyses.schemas import (
+    EventPage,
+    ItemPage,
+    Results,
+    SessionDetail,
+    SessionIn,
+    SessionPage,
+    Wish,
+)
+from analyses.selectors.sessions import project_for, session_for
+from analyses.selectors.starting import choice_of
+from core.errors import NotFound
+from core.events import last_seq, since
+from core.paging import page
+
+router = Router(tags=["Analyses"])
+
+BASE = "/projects/{slug}/sessions"
+ONE = BASE + "/{int:number}"
+WISHES = {"pause": services.pause, "resume": services.resume, "cancel": services.cancel}
+
+
+@router.get(BASE, response=SessionPage)
+def list_sessions(
+    request: HttpRequest, slug: str, cursor: str | None = None, limit: int = 50
+) -> Any:
+    """The analyses of a project."""
+    project = project_for(request.auth, slug)
+    return page(
+        AnalysisSession.objects.for_user(request.auth).filter(project=project), cursor, limit
+    )
+
+
+@router.post(BASE, response={202: SessionDetail})
+def start(request: HttpRequest, slug: str, body: SessionIn) -> Any:
+    """Start an analysis; follow it at its address or by its events. Analysts and owners."""
+    project = project_for(request.auth, slug)
+    require(request.auth, project.workspace, Role.ANALYST)
+    chosen = choice_of(project, body.dataset, body.template, body.provider)
+    return 202, services.start_session(
+        actor=request.auth,
+        project=project,
+        **chosen,
+        name=body.name,
+        limit=body.limit,
+        concurrency=body.concurrency,
+    )
+
+
+@router.get(ONE, response=SessionDetail)
+def state(request: HttpRequest, slug: str, number: int) -> Any:
+    """How an analysis stands."""
+    return session_for(request.auth, slug, number)
+
+
+@router.post(ONE + "/wishes", response={202: SessionDetail})
+def wish(request: HttpRequest, slug: str, number: int, body: Wish) -> Any:
+    """Pause, resume or cancel. Analysts and owners."""
+    session = session_for(request.auth, slug, number)
+    return 202, WISHES[body.action](actor=request.auth, session=session)
+
+
+@router.get(ONE + "/results", response=Results)
+def results(request: HttpRequest, slug: str, number: int) -> Any:
+    """Clusters, insights and the report card; provisional while reading goes on."""
+    session = session_for(request.auth, slug, number)
+    return {
+        "status": session.status,
+        "clusters": export.clusters_json(session),
+        "withheld": session.clusters.filter(shown=False).count(),
+        "insights": list(session.insights.select_related("cluster")),
+        "report": export.report_json(session),
+    }
+
+
+@router.get(ONE + "/conversations", response=ItemPage)
+def conversations(
+    request: HttpRequest, slug: str, number: int, cursor: str | None = None, limit: int = 50
+) -> Any:
+    """Conversations with their answers. Raw text is not among them."""
+    session = session_for(request.auth, slug, number)
+    rows = session.items.select_related("conversation").prefetch_related("values__facet")
+    rows = rows.defer("conversation__messages", "conversation__metadata")
+    return page(rows, cursor, limit, newest_first=False)
+
+
+@router.get(ONE + "/events", response=EventPage)
+def events(request: HttpRequest, slug: str, number: int, after: int = 0) -> Any:
+    """What happened after an event number; nothing is skipped."""
+    session = session_for(request.auth, slug, number)
+    items = list(since(session.topic, after))
+    return {"items": items, "last": items[-1]["seq"] if items else last_seq(session.topic)}
+
+
+@router.get(ONE + "/conversations.csv")
+def conversations_csv(request: HttpRequest, slug: str, number: int) -> StreamingHttpResponse:
+    """All conversations with theme, cluster, answers and place, as CSV."""
+    session = session_for(request.auth, slug, number)
+    if not session.items.exists():
+        raise NotFound
+    return StreamingHttpResponse(
+        export.conversations_csv(session), content_type="text/csv; charset=utf-8"
+    )

@@ -1,0 +1,190 @@
+"""What ``manage.py analyze`` sets up for itself: somebody to act, a place, a provider.
+
+The person at the terminal owns the database, so these ask for no role.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from accounts.models import Membership, Role, User, Workspace
+from accounts.services import ensure_workspace
+from analyses import plan
+from analyses.models import AnalysisSession, SessionStatus
+from analyses.services.sessions import resume, start_session
+from core.errors import Invalid
+from projects.models import Dataset, DatasetStatus, Project
+from projects.services import create_project
+from providers import keys
+from providers.addresses import AddressRefused, check_base_url
+from providers.models import ModelDeployment, Provider, ProviderKind
+from templates_app.models import TemplateVersion
+
+EMAIL = "command-line@localhost.invalid"
+PROJECT = "Command line"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where models are called; all empty for the local engine."""
+
+    provider: str = ""
+    base_url: str = ""
+    model: str = ""
+    embedding_model: str = ""
+    key: str = ""
+
+
+def actor() -> User:
+    """The person at the terminal, as a member of the first workspace."""
+    user = User.objects.filter(email=EMAIL).first()
+    if user is None:
+        user = User.objects.create_user(EMAIL, None, name="Command line")
+    Membership.objects.get_or_create(
+        user=user, workspace=ensure_workspace(), defaults={"role": Role.ANALYST}
+    )
+    return user
+
+
+def project(user: User) -> Project:
+    """Where command line analyses are kept."""
+    workspace = ensure_workspace()
+    found = Project.objects.filter(workspace=workspace, name=PROJECT, created_by=user).first()
+    return found or create_project(actor=user, workspace=workspace, name=PROJECT)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, by which it is recognised when the command is started again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def known_dataset(where: Project, digest: str) -> Dataset | None:
+    """The data set read from this very file before."""
+    return where.datasets.filter(status=DatasetStatus.READY, imports__sha256=digest).first()
+
+
+def template(key: str) -> TemplateVersion:
+    """The newest version of a template by its key or name. Raises ``Invalid`` if unknown."""
+    versions = TemplateVersion.objects.filter(template__workspace=None).order_by("-number")
+    found = (
+        versions.filter(template__key=key).first()
+        or versions.filter(template__name__iexact=key).first()
+    )
+    if found is None:
+        known = ", ".join(versions.values_list("template__key", flat=True).distinct())
+        raise Invalid(f"There is no template “{key}”. Known: {known}.")
+    return found
+
+
+def deployments(target: Target) -> tuple[ModelDeployment | None, ModelDeployment | None]:
+    """Chat and embedding deployments for the target; ``(None, None)`` for the local engine."""
+    workspace = ensure_workspace()
+    if target.base_url:
+        provider = _provider(workspace, target)
+        embedding = None
+        if target.embedding_model:
+            embedding = _deployment(provider, target.embedding_model, embeds=True)
+        return _deployment(provider, target.model, embeds=False), embedding
+    if target.provider:
+        return _named(workspace, target.provider)
+    return None, None
+
+
+def _provider(workspace: Workspace, target: Target) -> Provider:
+    try:
+        address = check_base_url(target.base_url, allow_private=True)
+    except AddressRefused as error:
+        raise Invalid(error.message) from error
+    provider, _ = Provider.objects.get_or_create(
+        workspace=workspace,
+        name=f"Command line: {address}"[:80],
+        defaults={"kind": ProviderKind.OPENAI, "base_url": address},
+    )
+    provider.key_encrypted = keys.encrypt(target.key, settings.ENCRYPTION_KEYS)
+    provider.key_hint = keys.hint(target.key)
+    provider.save(update_fields=["key_encrypted", "key_hint"])
+    return provider
+
+
+def _deployment(provider: Provider, model: str, *, embeds: bool) -> ModelDeployment:
+    found, _ = ModelDeployment.objects.get_or_create(provider=provider, model=model, embeds=embeds)
+    return found
+
+
+def _named(
+    workspace: Workspace, name: str
+) -> tuple[ModelDeployment | None, ModelDeployment | None]:
+    provider = Provider.objects.filter(workspace=workspace, name__iexact=name).first()
+    if provider is None:
+        known = ", ".join(
+            Provider.objects.filter(workspace=workspace).values_list("name", flat=True)
+        )
+        raise Invalid(f"There is no provider “{name}”. Known: {known or 'none yet'}.")
+    offered = provider.deployments.filter(retired=False)
+    chat = offered.filter(embeds=False).first()
+    if chat is None:
+        raise Invalid(f"The provider “{name}” offers no chat model.")
+    return chat, offered.filter(embeds=True).first()
+
+
+def session_for(
+    user: User,
+    dataset: Dataset,
+    version: TemplateVersion,
+    target: Target,
+    *,
+    limit: int | None,
+    concurrency: int | None,
+    fresh: bool,
+) -> tuple[AnalysisSession, bool]:
+    """The analysis of this file with these settings, and whether it existed before.
+
+    An earlier one goes on where it stopped unless ``fresh`` asks for a new beginning.
+    """
+    chat, embedding = deployments(target)
+    identity = plan.identity_of(
+        dataset.pk,
+        version.pk,
+        chat and chat.pk,
+        embedding and embedding.pk,
+        limit,
+        plan.PIPELINE_VERSION,
+    )
+    earlier = dataset.project.analyses.filter(params__identity=identity).order_by("-number").first()
+    if earlier and not fresh and earlier.status != SessionStatus.CANCELLED:
+        return _continued(user, earlier, concurrency), True
+    session = start_session(
+        actor=user,
+        project=dataset.project,
+        dataset=dataset,
+        template_version=version,
+        chat=chat,
+        embedding=embedding,
+        name=dataset.name,
+        limit=limit,
+        concurrency=concurrency,
+        params={"identity": identity},
+        wake=False,
+    )
+    return session, False
+
+
+def _continued(user: User, session: AnalysisSession, concurrency: int | None) -> AnalysisSession:
+    """Lift a pause or a block; calls at once may differ from the first start."""
+    if concurrency:
+        session.params = {**session.params, "concurrency": concurrency}
+        session.save(update_fields=["params"])
+    stopped = (
+        SessionStatus.PAUSED,
+        SessionStatus.PAUSING,
+        SessionStatus.BLOCKED,
+        SessionStatus.FAILED,
+    )
+    if session.status in stopped:
+        return resume(actor=user, session=session)
+    return session
