@@ -88,9 +88,11 @@ def join(vectors: Matrix, places: Matrix, newcomers: Matrix, rows: Rows, spacing
 def _start(centroids: Matrix, themes: Labels, known: Matrix | None) -> Matrix:
     """First centres: known ones as they were, the others by classical scaling."""
     scaled = _scaling(centroids, themes)
-    if known is None or not np.isfinite(known).all(axis=1).any():
+    if known is None:
         return scaled
-    kept = np.isfinite(known).all(axis=1)
+    kept = np.asarray(np.isfinite(known).all(axis=1), dtype=np.bool_)
+    if not kept.any():
+        return scaled
     start = np.where(kept[:, None], known, 0).astype(np.float32)
     if not kept.all():
         start[~kept] = beside(centroids[kept], known[kept], centroids[~kept], 3)
@@ -104,9 +106,7 @@ def _scaling(centroids: Matrix, themes: Labels) -> Matrix:
     count = centroids.shape[0]
     if count < 3:
         return circle(count) if count > 1 else np.zeros((count, 2), dtype=np.float32)
-    middles = np.stack(
-        [centroids[np.flatnonzero(themes == theme)].mean(axis=0) for theme in themes]
-    )
+    middles = np.stack([centroids[themes == theme].mean(axis=0) for theme in themes])
     mixed = centroids + middles
     places = plane(mixed - mixed.mean(axis=0))
     widest = np.maximum(np.abs(places).max(axis=0), 1e-6)
