@@ -106,6 +106,8 @@ INSTALLED_APPS = [
     "axes",
     "csp",
     "django_structlog",
+    # For the pages of the API's documentation, which otherwise come from another host.
+    "ninja",
     "core",
     "accounts",
     "providers",
