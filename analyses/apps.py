@@ -2,9 +2,19 @@
 
 from django.apps import AppConfig
 
+from core.topics import registry
+
 
 class AnalysesConfig(AppConfig):
     """Analyses: batches, facets, clusters, insights."""
 
     name = "analyses"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Say who answers for the live topics ``analysis:<id>``."""
+        registry.register(
+            "analysis",
+            authorize="analyses.views.live.may_watch",
+            render="analyses.views.live.news_for",
+        )

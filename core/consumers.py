@@ -13,7 +13,8 @@ from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 
 from core.events import last_seq, since
-from core.live import group_name, registry, tail
+from core.live import group_name, tail
+from core.topics import registry
 
 log = logging.getLogger("openclio.live")
 

@@ -12,6 +12,8 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
+DOT = SafeString('<span class="dot"></span>')
+
 # State word -> (tone, icon). The icon "dot" is the pulsing dot that only running work has.
 STATES: dict[str, tuple[str, str]] = {
     "draft": ("line", "pencil"),
@@ -60,7 +62,7 @@ def icon(name: str, classes: str = "", label: str = "") -> SafeString:
 def pill(state: str, text: str = "") -> SafeString:
     """A state in shape, colour and word; ``text`` defaults to the state's own name."""
     tone, sign = STATES.get(state, ("", "circle-dotted"))
-    mark = format_html('<span class="dot"></span>') if sign == "dot" else icon(sign)
+    mark = DOT if sign == "dot" else icon(sign)
     word = text or state.replace("_", " ").capitalize()
     return format_html('<span class="pill {}">{}{}</span>', tone, mark, word)
 
