@@ -60,7 +60,7 @@ class Progress:
     stages: list[Stage]
     left: TimeLeft
     rate: float | None
-    """Conversations a second lately."""
+    """Conversations a second: lately, else on average; ``None`` while nothing is read."""
     spark: str
     """The rate over time as the ``d`` of an SVG path, 88 × 24 units."""
     seen: int = 0
@@ -169,11 +169,12 @@ def _rate(
     if facets.finished_at:
         took = (facets.finished_at - facets.started_at).total_seconds()
         return facets.items_done / took if took > 0 else None
-    if session.status != SessionStatus.RUNNING or not recent:
+    if session.status != SessionStatus.RUNNING:
         return None
-    since = max(facets.started_at, now - RECENT)
-    seconds = max((now - since).total_seconds(), 0.5)
-    return sum(size for _, size in recent) / seconds
+    if recent:
+        since = max(facets.started_at, now - RECENT)
+        return sum(size for _, size in recent) / max((now - since).total_seconds(), 0.5)
+    return facets.items_done / max((now - facets.started_at).total_seconds(), 0.5) or None
 
 
 def _time_left(

@@ -49,7 +49,9 @@ class Summary:
             Row("Counts", "Add up at every level" if self.report["adds_up"] else "Do not add up")
             if "adds_up" in self.report
             else None,
-            Row("Personal details", f"Removed from {figures.count_of(self.removed, 'conversation')}"),
+            Row(
+                "Personal details", f"Removed from {figures.count_of(self.removed, 'conversation')}"
+            ),
             _hidden(self.tree, self.floor),
         ]
         return [row for row in found if row]

@@ -50,9 +50,18 @@ def fragments(user: User, session_pk: int, kinds: frozenset[str]) -> str:
     return _render(session, user, panels_for(kinds))
 
 
-def version_of(user: User, session_pk: int) -> int:
-    """The number of the picture on the map, for the socket's envelope."""
-    return mapdata.map_version(sessions.session_by_pk(user, session_pk))
+def may_watch(user: User, pk: str) -> bool:
+    """Whether the person may follow the topic ``analysis:<pk>``."""
+    return pk.isdecimal() and AnalysisSession.objects.for_user(user).filter(pk=int(pk)).exists()
+
+
+def news_for(user: User, pk: str, kinds: frozenset[str]) -> dict[str, Any]:
+    """The socket's message for events of these kinds: HTML and the number of the map."""
+    session = sessions.session_by_pk(user, int(pk))
+    return {
+        "html": _render(session, user, panels_for(kinds)),
+        "map_version": mapdata.map_version(session),
+    }
 
 
 def _render(session: AnalysisSession, user: User, panels: tuple[str, ...]) -> str:

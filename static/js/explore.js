@@ -87,6 +87,9 @@ function selectOnMap(move) {
   const changed = key !== view.map.selectedKey;
   view.map.select(key);
   view.map.setLasso(new URL(location.href).searchParams.get('lasso') || '');
+  const legend = one('#map-key');
+  legend.hidden = key === null;
+  one('i', legend).style.background = `var(--c${one('#sel').dataset.hue || 10})`;
   if (changed && move) view.map.showSelection();
 }
 

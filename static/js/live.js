@@ -20,7 +20,7 @@ const ended = () => live.hasAttribute('data-ended') || Boolean(one('#live-action
 
 // --- The state of the connection, always visible -------------------------------------------------
 
-const clock = time => new Date(time).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+const clock = time => new Date(time).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
 
 function ago(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));

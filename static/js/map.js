@@ -59,6 +59,7 @@ export class ClioMap {
     this.index = index;
     this.placeLabels();
     this.select(this.selectedKey ?? null);
+    if (!this.fitted && this.count) { this.fitted = true; this.fit(); }
   }
 
   // Where the server gave no place, a label stands in the middle of its dots.
@@ -142,23 +143,30 @@ export class ClioMap {
   }
 
   fit() {
-    this.view = { x: 0, y: 0, zoom: 1 };
-    this.paint();
+    this.frameOf(() => true, 1.9, 1.6);
   }
 
-  // Move to the selection, so that it fills about half of the map.
+  // Move to the selection, so that its surroundings stay in sight.
   showSelection() {
-    if (!this.selected) return this.fit();
+    if (this.selected) this.frameOf(i => this.selected.has(this.k[i]), 0.8, 3);
+    else this.fit();
+  }
+
+  // Centre the dots that pass; `part` is how much of the view's two units they fill.
+  frameOf(passes, part, most) {
     let [left, right, low, high] = [9, -9, 9, -9];
     for (let i = 0; i < this.count; i++) {
-      if (!this.selected.has(this.k[i])) continue;
-      left = Math.min(left, this.x[i]); right = Math.max(right, this.x[i]);
-      low = Math.min(low, this.y[i]); high = Math.max(high, this.y[i]);
+      if (!passes(i)) continue;
+      left = Math.min(left, this.x[i]);
+      right = Math.max(right, this.x[i]);
+      low = Math.min(low, this.y[i]);
+      high = Math.max(high, this.y[i]);
     }
-    if (right < left) return this.fit();
-    const span = Math.max(right - left, high - low, 0.05);
-    this.view = { x: (left + right) / 2, y: (low + high) / 2, zoom: Math.min(5, Math.max(1, 1.1 / span)) };
-    return this.paint();
+    const known = right >= left;
+    const span = known ? Math.max(right - left, high - low, 0.1) : 2;
+    const zoom = Math.min(most, Math.max(1, part / span));
+    this.view = { x: known ? (left + right) / 2 : 0, y: known ? (low + high) / 2 : 0, zoom };
+    this.paint();
   }
 
   nearest(left, top) {

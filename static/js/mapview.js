@@ -26,6 +26,12 @@ async function points(url) {
   return { x, y, k, positions, count };
 }
 
+async function groups(url) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`clusters ${answer.status}`);
+  return (await answer.json()).clusters;
+}
+
 export class MapView {
   constructor(host, options = {}) {
     this.host = host;
@@ -65,18 +71,21 @@ export class MapView {
     const { points: url, clusters } = this.host.dataset;
     this.host.dataset.version = version;
     if (!Number(version)) { this.say('No map yet', 'It is drawn after about 50 conversations.'); return; }
-    try {
-      const [dots, answer] = await Promise.all([points(`${url}?v=${version}`), fetch(clusters)]);
-      const groups = (await answer.json()).clusters;
-      if (this.host.dataset.version !== String(version)) return; // a newer one is on its way
-      this.map.version = version;
-      this.map.setData(groups, dots);
-      if (dots.count < FEW) this.say('Too few for a map', 'Under 50 conversations the list says more.');
-      else this.say('', '');
-      this.options.onLoad?.(this.map);
-    } catch {
+    const found = await Promise.all([points(`${url}?v=${version}`), groups(clusters)]).catch(() => null);
+    if (this.host.dataset.version !== String(version)) return; // a newer one is on its way
+    if (!found) {
       this.say('The map could not be drawn', 'The list of clusters holds the same information.');
+      return;
     }
+    const [dots, list] = found;
+    if (dots.count < FEW) {
+      this.say('Too few for a map', 'Under 50 conversations the list says more.');
+      return;
+    }
+    this.say('', '');
+    this.map.version = version;
+    this.map.setData(list, dots);
+    this.options.onLoad?.(this.map);
   }
 
   say(title, text) {

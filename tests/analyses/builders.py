@@ -241,6 +241,8 @@ def answer(kind: str, key: str, position: int) -> dict[str, object]:
         return {"number": float(1 + position % 5)}
     if kind == FacetKind.LIST:
         return {"entries": ["settings", "app"]}
+    if key == "language":
+        return {"text": "English"}
     if kind == FacetKind.CATEGORY:
         known = SENTIMENTS if key == "sentiment" else ("question", "fault", "billing")
         return {"text": known[position % len(known)]}
