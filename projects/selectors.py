@@ -18,11 +18,12 @@ PREVIEWED = 8
 
 def projects(user: User) -> QuerySet[Project]:
     """The person's projects, newest first, with how much is in each. One query."""
-    # Sub-selects rather than joins: two joined counts would multiply each other's rows.
-    return Project.objects.for_user(user).annotate(
+    rows = Project.objects.for_user(user).annotate(
         dataset_total=Count("datasets", distinct=True),
         analysis_total=Count("analyses", distinct=True),
     )
+    # A grouped query forgets the model's own order.
+    return rows.order_by("-id")
 
 
 def project(user: User, slug: str) -> Project:

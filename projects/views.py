@@ -107,9 +107,10 @@ def dataset(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 @login_required
 @require_safe
 def conversation(request: HttpRequest, slug: str, number: int, position: int) -> HttpResponse:
-    """One conversation as it was uploaded. Opening it is recorded."""
+    """One conversation as it was uploaded, for analysts. Opening it is recorded."""
     user = person(request)
     found = selectors.conversation(user, slug, number, position)
+    require(user, found.dataset.project.workspace, Role.ANALYST)
     services.record_opening(actor=user, conversation=found)
     context = {"project": found.dataset.project, "conversation": found}
     return render(request, "projects/conversation.html", context)

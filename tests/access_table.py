@@ -1,0 +1,198 @@
+"""Who may do what: address x method x role -> status. A missing address fails the suite.
+
+Keys are routes as the resolver spells them. ``pk``, ``number`` and the like are filled from the
+:class:`World` of ``tests/test_access.py``; the project, data set and analysis belong to the
+workspace of ``viewer``, ``analyst`` and ``owner``. ``outsider`` belongs to no workspace, ``other``
+owns another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+ROLES = ("anonymous", "outsider", "other", "viewer", "analyst", "owner")
+LOGIN = "sign in"  # a redirect to the sign-in page
+
+Status = int | str
+
+
+@dataclass(frozen=True)
+class Access:
+    """One row of the table. ``statuses`` are in the order of :data:`ROLES`.
+
+    ``form`` is sent as a form, ``body`` as JSON; ``fill`` gives values for the route that differ
+    from the world's own, both looked up in the world when they are functions.
+    """
+
+    method: str
+    statuses: tuple[Status, ...]
+    form: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] | None = None
+    fill: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
+
+
+def reads(**extra: Any) -> Access:
+    """A page of a project: members read, strangers learn nothing."""
+    return Access("GET", (LOGIN, 404, 404, 200, 200, 200), **extra)
+
+
+def changes(done: int = 302, **extra: Any) -> Access:
+    """A change in a project: analysts and owners only."""
+    return Access("POST", (LOGIN, 404, 404, 403, done, done), **extra)
+
+
+def everybody(method: str = "GET", status: int = 200, **extra: Any) -> Access:
+    """Something that needs no role."""
+    return Access(method, (status,) * len(ROLES), **extra)
+
+
+def signed_in(method: str = "GET", status: int = 200, **extra: Any) -> Access:
+    """Something that needs no workspace."""
+    return Access(method, (LOGIN, *(status,) * 5), **extra)
+
+
+def api_reads(**extra: Any) -> Access:
+    """A read of the API."""
+    return Access("GET", (401, 404, 404, 200, 200, 200), **extra)
+
+
+def api_changes(done: int = 202, **extra: Any) -> Access:
+    """A change through the API."""
+    return Access("POST", (401, 404, 404, 403, done, done), **extra)
+
+
+ONE = "p/<slug:slug>/analyses/<int:number>/"
+API_ONE = "api/v1/projects/<slug>/sessions/<int:number>"
+PROVIDER = {
+    "name": "vLLM",
+    "base_url": "https://models.example.org/v1",
+    "chat_model": "qwen",
+    "concurrency": "4",
+    "connect_timeout": "1",
+    "first_byte_timeout": "1",
+    "total_timeout": "1",
+}
+SCRIPTED = {"pk": lambda world: world.provider.pk}
+ANALYSIS = {"number": lambda world: world.session.number}
+RUNNING = {"number": lambda world: world.running.number}
+
+TABLE: dict[str, list[Access]] = {
+    # Health and the API's own description.
+    "live": [everybody()],
+    "ready": [everybody(status=503)],
+    "api/v1/": [everybody(status=404)],
+    "api/v1/openapi.json": [everybody()],
+    "api/v1/docs": [everybody()],
+    # People.
+    "sign-in/": [Access("GET", (200, 302, 302, 302, 302, 302))],
+    "sign-out/": [everybody("GET", 405), everybody("POST", 302)],
+    "welcome/<str:token>/": [everybody(status=404), everybody("POST", 404)],
+    "invitation/<str:uid>/<str:token>/": [everybody(status=404), everybody("POST", 404)],
+    "me/": [signed_in(), signed_in("POST", 302, form={"name": "New name"})],
+    "me/theme/": [everybody("GET", 405), everybody("POST", 302, form={"theme": "dark"})],
+    "me/keys/": [
+        Access(
+            "POST",
+            (LOGIN, 404, 200, 403, 200, 200),
+            form={"key_name": "Nightly", "role": "analyst"},
+        )
+    ],
+    "me/keys/<int:pk>/revoke/": [
+        # The key is the analyst's; nobody else may even learn that it exists.
+        Access("POST", (LOGIN, 404, 404, 404, 302, 404), fill={"pk": lambda world: world.key.pk})
+    ],
+    "members/": [Access("GET", (LOGIN, 404, 200, 403, 403, 200))],
+    "members/add/": [
+        Access(
+            "POST",
+            (LOGIN, 404, 200, 403, 403, 200),
+            form={"email": "new@example.org", "role": "viewer"},
+        )
+    ],
+    "members/<int:pk>/": [
+        Access(
+            "POST",
+            (LOGIN, 404, 404, 403, 403, 302),
+            form={"role": "analyst"},
+            fill={"pk": lambda world: world.membership.pk},
+        )
+    ],
+    # Providers.
+    "providers/": [Access("GET", (LOGIN, 404, 200, 403, 200, 200))],
+    "providers/new/": [
+        Access("GET", (LOGIN, 404, 200, 403, 403, 200)),
+        Access("POST", (LOGIN, 404, 422, 403, 403, 422), form={"name": ""}),
+    ],
+    "providers/<int:pk>/": [
+        Access("GET", (LOGIN, 404, 404, 403, 200, 200), fill=SCRIPTED),
+        Access("POST", (LOGIN, 404, 404, 403, 403, 422), form={"name": ""}, fill=SCRIPTED),
+    ],
+    "providers/<int:pk>/test/": [Access("POST", (LOGIN, 404, 404, 403, 302, 302), fill=SCRIPTED)],
+    "providers/<int:pk>/switch/": [
+        Access("POST", (LOGIN, 404, 404, 403, 403, 302), form={"enabled": "0"}, fill=SCRIPTED)
+    ],
+    # Projects and their data.
+    "": [signed_in()],
+    "projects/": [signed_in()],
+    "projects/new/": [
+        Access("GET", (LOGIN, 404, 200, 403, 200, 200)),
+        Access("POST", (LOGIN, 404, 302, 403, 302, 302), form={"name": "Sales"}),
+    ],
+    "p/<slug:slug>/": [reads()],
+    "p/<slug:slug>/data/": [reads()],
+    "p/<slug:slug>/data/upload/": [
+        Access("GET", (LOGIN, 404, 404, 403, 200, 200)),
+        changes(form={"file": lambda world: world.upload()}),
+    ],
+    "p/<slug:slug>/data/<int:number>/": [reads()],
+    "p/<slug:slug>/data/<int:number>/conversations/<int:position>/": [
+        Access("GET", (LOGIN, 404, 404, 403, 200, 200))
+    ],
+    # Analyses.
+    "p/<slug:slug>/analyses/": [reads()],
+    "p/<slug:slug>/analyses/new/": [
+        Access("GET", (LOGIN, 404, 404, 403, 200, 200)),
+        changes(422, form={"dataset": ""}),
+    ],
+    ONE: [reads(fill=ANALYSIS)],
+    ONE + "live/": [reads(fill=ANALYSIS)],
+    ONE + "live/fragments/": [reads(fill=ANALYSIS)],
+    ONE + "explore/": [reads(fill=ANALYSIS)],
+    ONE + "clusters/<int:key>/": [reads(fill=ANALYSIS)],
+    ONE + "conversations/<int:position>/": [reads(fill=ANALYSIS)],
+    ONE + "conversations/<int:position>/reveal/": [
+        Access("POST", (LOGIN, 404, 404, 403, 200, 200), fill=ANALYSIS)
+    ],
+    ONE + "conversations/<int:position>/card.json": [reads(fill=ANALYSIS)],
+    ONE + "insights/": [reads(fill=ANALYSIS)],
+    ONE + "batches/": [reads(fill=ANALYSIS)],
+    ONE + "map.bin": [reads(fill=ANALYSIS)],
+    ONE + "map.json": [reads(fill=ANALYSIS)],
+    ONE + "export/clusters.json": [reads(fill=ANALYSIS)],
+    ONE + "export/conversations.csv": [reads(fill=ANALYSIS)],
+    ONE + "<str:action>/": [changes(fill={**RUNNING, "action": lambda world: "stop"})],
+    # The API.
+    "api/v1/projects": [
+        Access("GET", (401, 200, 200, 200, 200, 200)),
+        Access("POST", (401, 404, 201, 403, 201, 201), body={"name": "Sales"}),
+    ],
+    "api/v1/projects/<slug>": [api_reads()],
+    "api/v1/projects/<slug>/datasets": [
+        api_reads(),
+        api_changes(form={"file": lambda world: world.upload()}),
+    ],
+    "api/v1/projects/<slug>/datasets/<int:number>": [api_reads()],
+    "api/v1/templates": [Access("GET", (401, 200, 200, 200, 200, 200))],
+    "api/v1/projects/<slug>/sessions": [
+        api_reads(),
+        api_changes(body={"dataset": 1, "template": "general"}),
+    ],
+    API_ONE: [api_reads(fill=ANALYSIS)],
+    API_ONE + "/wishes": [api_changes(body={"action": "cancel"}, fill=RUNNING)],
+    API_ONE + "/results": [api_reads(fill=ANALYSIS)],
+    API_ONE + "/conversations": [api_reads(fill=ANALYSIS)],
+    API_ONE + "/events": [api_reads(fill=ANALYSIS)],
+    API_ONE + "/conversations.csv": [api_reads(fill=ANALYSIS)],
+}
