@@ -2,6 +2,8 @@
 
 from django.apps import AppConfig
 
+from core.topics import registry
+
 
 class AnalysesConfig(AppConfig):
     """Analyses: batches, facets, clusters, insights."""
@@ -11,8 +13,6 @@ class AnalysesConfig(AppConfig):
 
     def ready(self) -> None:
         """Say who answers for the live topics ``analysis:<id>``."""
-        from core.live import registry  # needs the models, which are loaded only now
-
         registry.register(
             "analysis",
             authorize="analyses.views.live.may_watch",
