@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth import get_user_model
 
 from core.events import last_seq, since
 from core.live import group_name, tail
@@ -106,7 +107,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         check = registry.authorize(self.topic)
         if check is None or user is None or not user.is_authenticated:
             return False
-        fresh = type(user)._default_manager.filter(pk=user.pk, is_active=True).exists()
+        fresh = get_user_model()._default_manager.filter(pk=user.pk, is_active=True).exists()
         session = self.scope.get("session")
         alive = session is None or session.exists(session.session_key)
         return fresh and alive and check(user, self.topic.partition(":")[2])
