@@ -1,15 +1,17 @@
-"""What every page's shell shows: the project, its pages, what is running. Built on first use."""
+"""What every page's shell shows: the project, its pages, what is running.
+
+Everything is read on first use, so a fragment pays only for what it looks at.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Count
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
-from django.utils.functional import SimpleLazyObject, cached_property
+from django.utils.functional import cached_property
 
 from accounts.models import Membership, Role, User
 from accounts.selectors import current_membership
@@ -23,11 +25,12 @@ LISTED_PROJECTS = 12
 LISTED_RUNNING = 4
 LISTED_NEWS = 5
 LAST_PROJECT = "project"  # session key: the project whose pages were looked at last
+ON_PHONE = 4  # links in the bottom bar, besides "More"
 
 
 @dataclass(frozen=True)
 class Link:
-    """A place to go. ``under`` are the namespaces and names of pages that belong to it."""
+    """A place to go. ``key`` is pressed after G."""
 
     name: str
     icon: str
@@ -68,97 +71,167 @@ class Group:
     links: list[Link]
 
 
-@dataclass
-class Shell:
-    """Everything around the page itself."""
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """Context processor. Costs nothing until a template looks at it."""
+    return {"shell": Shell(request)}
 
-    user: User | None = None
-    theme: str = ""
-    membership: Membership | None = None
-    project: Project | None = None
-    projects: list[Project] = field(default_factory=list)
-    datasets: int = 0
-    running: list[Running] = field(default_factory=list)
-    project_links: list[Link] = field(default_factory=list)
-    workspace_links: list[Link] = field(default_factory=list)
-    dock_links: list[Link] = field(default_factory=list)
-    palette: list[Group] = field(default_factory=list)
+
+class Shell:
+    """Everything around the page itself: five queries in all for a member."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def theme(self) -> str:
+        """The person's choice in this browser, empty to follow the system."""
+        theme = self._request.COOKIES.get("theme", "")
+        return theme if theme in THEMES else ""
+
+    @cached_property
+    def user(self) -> User | None:
+        """The signed-in person."""
+        user = getattr(self._request, "user", None)
+        return user if isinstance(user, User) else None
+
+    @cached_property
+    def membership(self) -> Membership | None:
+        """The person's place in the workspace. One query."""
+        return current_membership(self.user) if self.user else None
+
+    def _reaches(self, role: Role) -> bool:
+        return self.membership is not None and reaches(Role(self.membership.role), role)
 
     @property
     def may_change(self) -> bool:
         """Whether the person may upload and start things in this workspace."""
-        return self.membership is not None and reaches(Role(self.membership.role), Role.ANALYST)
+        return self._reaches(Role.ANALYST)
 
     @property
     def may_manage(self) -> bool:
         """Whether the person owns this workspace."""
-        return self.membership is not None and reaches(Role(self.membership.role), Role.OWNER)
+        return self._reaches(Role.OWNER)
+
+    @cached_property
+    def projects(self) -> list[Project]:
+        """The newest projects, for the switcher. One query."""
+        return list(Project.objects.for_user(self.user)[:LISTED_PROJECTS]) if self.user else []
+
+    @cached_property
+    def project(self) -> Project | None:
+        """The project of the address, else the one looked at last, else the newest."""
+        match = self._request.resolver_match
+        slug = match.kwargs.get("slug") if match else None
+        slug = slug or self._request.session.get(LAST_PROJECT)
+        found = next((row for row in self.projects if row.slug == slug), None)
+        if found is None and slug and self.user:
+            found = Project.objects.for_user(self.user).filter(slug=slug).first()
+        if found is not None and self._request.session.get(LAST_PROJECT) != found.slug:
+            self._request.session[LAST_PROJECT] = found.slug
+        return found or next(iter(self.projects), None)
+
+    @cached_property
+    def _counts(self) -> dict[str, int]:
+        if self.project is None:
+            return {"datasets": 0, "analyses": 0}
+        return Project.objects.filter(pk=self.project.pk).aggregate(
+            datasets=Count("datasets", distinct=True), analyses=Count("analyses", distinct=True)
+        )
+
+    @property
+    def datasets(self) -> int:
+        """How many data sets the project has."""
+        return self._counts["datasets"]
+
+    @cached_property
+    def running(self) -> list[Running]:
+        """Analyses that have not ended, newest first. One query."""
+        if self.user is None:
+            return []
+        open_ones = AnalysisSession.objects.for_user(self.user).exclude(status__in=ENDED)
+        return [_running(row) for row in open_ones.select_related("project")[:LISTED_RUNNING]]
 
     @cached_property
     def news(self) -> list[Row]:
         """What ended lately in any project. One query, only on pages that show it."""
-        assert self.user is not None
+        if self.user is None:
+            return []
         ended = AnalysisSession.objects.for_user(self.user).filter(status__in=ENDED)
-        return [_row(session) for session in ended.select_related("project")[:LISTED_NEWS]]
+        return [_row(row) for row in ended.select_related("project")[:LISTED_NEWS]]
 
     @cached_property
     def project_analyses(self) -> list[Row]:
         """The newest analyses of this project. One query, only on pages that show it."""
         if self.project is None:
             return []
-        rows = self.project.analyses.select_related("project")[:LISTED_NEWS]
-        return [_row(session) for session in rows]
+        rows = self.project.analyses.select_related("project")
+        return [_row(row) for row in rows[:LISTED_NEWS]]
+
+    @cached_property
+    def project_links(self) -> list[Link]:
+        """The pages of the project."""
+        if self.project is None:
+            return []
+        slug, counts = self.project.slug, self._counts
+        analyses = _address("analyses:list", slug)
+        return self._mark(
+            Link("Overview", "home", _address("projects:overview", slug)),
+            Link("Analyses", "chart-dots", analyses, "a", counts["analyses"]),
+            Link("Data", "database", _address("projects:data", slug), "d", counts["datasets"]),
+        )
+
+    @cached_property
+    def workspace_links(self) -> list[Link]:
+        """The pages of the workspace that the person may open."""
+        links = []
+        if self.may_change:
+            links.append(Link("Providers", "plug-connected", _address("providers:list"), "p"))
+        if self.may_manage:
+            links.append(Link("Members", "users", _address("accounts:members")))
+        return self._mark(*links)
+
+    @property
+    def dock_links(self) -> list[Link]:
+        """What the phone's bottom bar holds besides "More"."""
+        return [*self.project_links, *self.workspace_links][:ON_PHONE]
+
+    def _mark(self, *links: Link) -> list[Link]:
+        """Mark the link with the longest address that the page's own begins with."""
+        path = self._request.path
+        here = [link for link in links if link.href and path.startswith(link.href)]
+        best = max(here, key=lambda link: len(link.href), default=None)
+        return [replace(link, current=link is best) for link in links if link.href]
+
+    @cached_property
+    def palette(self) -> list[Group]:
+        """Where the person may go and what they may do, in groups."""
+        groups = [
+            Group("This project", self.project_links),
+            Group("Projects", [_project_link(row) for row in self.projects]),
+            Group("Running now", [Link(row.name, "chart-dots", row.href) for row in self.running]),
+            Group("Workspace", self.workspace_links),
+            Group("Actions", [link for link in self._actions() if link.href]),
+        ]
+        return [group for group in groups if group.links]
+
+    def _actions(self) -> list[Link]:
+        links = [Link("Your profile", "user", _address("accounts:profile"))] if self.user else []
+        if self.may_change:
+            links.append(Link("New project", "plus", _address("projects:new")))
+        if self.may_change and self.project is not None:
+            slug = self.project.slug
+            links.append(Link("Upload a file", "upload", _address("projects:upload", slug)))
+            links.append(Link("New analysis", "player-play", _address("analyses:new", slug)))
+        if self.may_manage:
+            links.append(Link("Add a provider", "plug-connected", _address("providers:new")))
+        return links
 
 
-def shell(request: HttpRequest) -> dict[str, Any]:
-    """Context processor. Costs nothing on fragments, which never look at it."""
-    return {"shell": SimpleLazyObject(partial(build, request))}
+def _project_link(project: Project) -> Link:
+    return Link(project.name, "folder", _address("projects:overview", project.slug))
 
 
-def build(request: HttpRequest) -> Shell:
-    """The shell of this request; four queries for members, none for strangers."""
-    theme = request.COOKIES.get("theme", "")
-    made = Shell(theme=theme if theme in THEMES else "")
-    user = getattr(request, "user", None)
-    if not isinstance(user, User):
-        return made
-    made.user = user
-    made.membership = current_membership(user)
-    made.projects = list(Project.objects.for_user(user)[:LISTED_PROJECTS])
-    made.project = _current_project(request, user, made.projects)
-    made.running = _running(user)
-    if made.project is not None:
-        made.project_links = _project_links(request, made)
-    if made.membership is not None:
-        made.workspace_links = _workspace_links(request, made.membership)
-    made.dock_links = [*made.project_links[:3], *made.workspace_links[:1]]
-    made.palette = _palette(made)
-    return made
-
-
-def _current_project(request: HttpRequest, user: User, listed: list[Project]) -> Project | None:
-    """The project of the address, else the one looked at last, else the newest."""
-    match = request.resolver_match
-    kwargs = match.kwargs if match else {}
-    slug = kwargs.get("slug") or request.session.get(LAST_PROJECT)
-    found = next((project for project in listed if project.slug == slug), None)
-    if found is None and slug:
-        found = Project.objects.for_user(user).filter(slug=slug).first()
-    if found is not None and request.session.get(LAST_PROJECT) != found.slug:
-        request.session[LAST_PROJECT] = found.slug
-    return found or next(iter(listed), None)
-
-
-def _running(user: User) -> list[Running]:
-    sessions = (
-        AnalysisSession.objects.for_user(user)
-        .exclude(status__in=ENDED)
-        .select_related("project")[:LISTED_RUNNING]
-    )
-    return [_running_row(session) for session in sessions]
-
-
-def _running_row(session: AnalysisSession) -> Running:
+def _running(session: AnalysisSession) -> Running:
     part = session.read_count / session.total if session.total else 0.0
     moving = session.status in {SessionStatus.QUEUED, SessionStatus.RUNNING}
     return Running(
@@ -188,73 +261,3 @@ def _address(name: str, *args: object) -> str:
         return reverse(name, args=args)
     except NoReverseMatch:
         return ""
-
-
-def _project_links(request: HttpRequest, made: Shell) -> list[Link]:
-    assert made.project is not None
-    slug = made.project.slug
-    counts = Project.objects.filter(pk=made.project.pk).aggregate(
-        datasets=Count("datasets", distinct=True), analyses=Count("analyses", distinct=True)
-    )
-    made.datasets = counts["datasets"]
-    links = [
-        Link("Overview", "home", _address("projects:overview", slug)),
-        Link("Analyses", "chart-dots", _address("analyses:list", slug), "a", counts["analyses"]),
-        Link("Data", "database", _address("projects:data", slug), "d", counts["datasets"]),
-    ]
-    return _mark([link for link in links if link.href], request.path)
-
-
-def _workspace_links(request: HttpRequest, membership: Membership) -> list[Link]:
-    role = Role(membership.role)
-    links = []
-    if reaches(role, Role.ANALYST):
-        links.append(Link("Providers", "plug-connected", _address("providers:list"), "p"))
-    if reaches(role, Role.OWNER):
-        links.append(Link("Members", "users", _address("accounts:members")))
-    return _mark([link for link in links if link.href], request.path)
-
-
-def _mark(links: list[Link], path: str) -> list[Link]:
-    """Mark the link with the longest address that the page's own begins with."""
-    best = max((link for link in links if path.startswith(link.href)), key=_length, default=None)
-    return [replace(link, current=link is best) for link in links]
-
-
-def _length(link: Link) -> int:
-    return len(link.href)
-
-
-def _palette(made: Shell) -> list[Group]:
-    """Where the person may go and what they may do, in groups."""
-    groups = [Group("This project", [*made.project_links])]
-    groups.append(
-        Group(
-            "Projects",
-            [
-                Link(project.name, "folder", _address("projects:overview", project.slug))
-                for project in made.projects
-            ],
-        )
-    )
-    groups.append(
-        Group("Running now", [Link(row.name, "chart-dots", row.href) for row in made.running])
-    )
-    groups.append(Group("Workspace", [*made.workspace_links]))
-    groups.append(Group("Actions", _actions(made)))
-    kept = [Group(group.name, [x for x in group.links if x.href]) for group in groups]
-    return [group for group in kept if group.links]
-
-
-def _actions(made: Shell) -> list[Link]:
-    links = [Link("Your profile", "user", _address("accounts:profile"))]
-    role = Role(made.membership.role) if made.membership else None
-    if reaches(role, Role.ANALYST):
-        links.append(Link("New project", "plus", _address("projects:new")))
-        if made.project is not None:
-            slug = made.project.slug
-            links.append(Link("Upload a file", "upload", _address("projects:upload", slug)))
-            links.append(Link("New analysis", "player-play", _address("analyses:new", slug)))
-    if reaches(role, Role.OWNER):
-        links.append(Link("Add a provider", "plug-connected", _address("providers:new")))
-    return links

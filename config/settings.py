@@ -250,6 +250,9 @@ LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
 
 # Six failed sign-ins for one name from one address close that pair for fifteen minutes.
+# Axes takes the model's field name here, but Django's sign-in form always says "username". Without
+# this line failures are counted for nobody and the right password opens a closed door.
+AXES_USERNAME_FORM_FIELD = "username"
 AXES_FAILURE_LIMIT = 6
 AXES_COOLOFF_TIME = 0.25
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]

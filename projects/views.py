@@ -82,7 +82,8 @@ def upload(request: HttpRequest, slug: str) -> HttpResponse:
     user = person(request)
     project = selectors.project(user, slug)
     require(user, project.workspace, Role.ANALYST)
-    form = UploadForm(request.POST or None, request.FILES or None)
+    sent = request.method == "POST"
+    form = UploadForm(request.POST if sent else None, request.FILES if sent else None)
     if form.is_valid():
         try:
             record = services.upload(actor=user, project=project, **form.cleaned_data)

@@ -183,7 +183,7 @@ def test_fragment_pays_nothing_for_the_shell(
     dataset = Dataset.objects.create(project=project, number=1, name="June")
     Import.objects.create(dataset=dataset, filename="june.csv", size=200, bytes_read=50)
     page(analyst_client, "dataset", "support", 1)
-    with django_assert_max_num_queries(5):  # session, person, data set, import, problems
+    with django_assert_max_num_queries(6):  # session, person, data set, import, problems, role
         page(analyst_client, "dataset", "support", 1, **HTMX)
 
 
