@@ -14,12 +14,14 @@ SECRET_NAMES = re.compile(
 )
 
 # Values that are secret wherever they stand: bearer tokens, provider keys (OpenAI and Anthropic
-# style `sk-`, GitHub, AWS), and the password part of an address.
+# style `sk-`, GitHub, AWS), the password part of an address,
+# and links that are good for one use.
 SECRET_VALUES = re.compile(
     r"(?i)(?P<lead>bearer\s+)[a-z0-9._~+/=-]{8,}"
     r"|\b(?:sk|pk|rk)-[a-z0-9_-]{8,}"
     r"|\bgh[pousr]_[a-z0-9]{20,}"
     r"|\bAKIA[0-9A-Z]{16}\b"
+    r"|(?P<link>/(?:welcome|invitation)/)[^\s'\"]+"
     r"|(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+(?=@)"
 )
 
@@ -47,7 +49,7 @@ def clean(value: Any) -> Any:
 
 
 def _hide(match: re.Match[str]) -> str:
-    return (match["lead"] or match["scheme"] or "") + HIDDEN
+    return (match["lead"] or match["link"] or match["scheme"] or "") + HIDDEN
 
 
 def configure(*, level: str, style: str) -> dict[str, Any]:

@@ -306,7 +306,7 @@ LOGGING = logs.configure(
 )
 DJANGO_STRUCTLOG_STATUS_START_LOG_LEVEL = logging.DEBUG
 DJANGO_STRUCTLOG_STATUS_2XX_LOG_LEVEL = logging.DEBUG
-DJANGO_STRUCTLOG_STATUS_3XX_LOG_LEVEL = logging.DEBUG
+DJANGO_STRUCTLOG_STATUS_DEFAULT_LOG_LEVEL = logging.DEBUG
 
 # --- Tests -------------------------------------------------------------------------------------
 

@@ -19,6 +19,8 @@ def test_secret_names_are_hidden_whatever_they_hold(name):
         ("Authorization: Bearer abcdefgh12345", f"Authorization: Bearer {HIDDEN}"),
         ("postgres://clio:hunter2@db/x", f"postgres://clio:{HIDDEN}@db/x"),
         ("ghp_" + "a" * 36, HIDDEN),
+        ("'POST /welcome/abc-DEF_1/'", f"'POST /welcome/{HIDDEN}'"),
+        ("GET /invitation/Mg/abc-def/", f"GET /invitation/{HIDDEN}"),
         ("task-skipped, 12 tokens, bearer of news", "task-skipped, 12 tokens, bearer of news"),
         ("https://example.org/a:b@c", "https://example.org/a:b@c"),
     ],
