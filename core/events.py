@@ -51,6 +51,13 @@ def last_seq(topic: str) -> int:
     return row.next_seq - 1 if row else 0
 
 
+def news(topic: str, seq: int) -> tuple[int, frozenset[str]]:
+    """The newest number of a topic and the kinds of all events after ``seq`` up to it."""
+    newest = last_seq(topic)
+    rows = Event.objects.filter(topic__name=topic, seq__gt=seq, seq__lte=newest)
+    return newest, frozenset(rows.order_by().values_list("kind", flat=True).distinct())
+
+
 def since(topic: str, seq: int, limit: int = 500) -> Iterable[dict[str, Any]]:
     """Events after ``seq``, oldest first, at most ``limit``."""
     rows = Event.objects.filter(topic__name=topic, seq__gt=seq).order_by("seq")[:limit]

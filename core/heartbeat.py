@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from core import work
 from core.models import LeasedWork
@@ -65,7 +65,7 @@ class Heartbeat:
         while not self._stop.wait(work.RENEW_EVERY):
             try:
                 self._renew()
-            except DatabaseError:
+            except Error:
                 log.warning("Leases could not be renewed; trying again.")
             finally:
                 connection.close()

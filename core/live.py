@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
+from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
@@ -108,10 +109,9 @@ async def _listen(nudge: asyncio.Event) -> None:
         log.warning("No NOTIFY from the database; pages follow by polling.")
 
 
-_tails: dict[int, Tail] = {}
+_tails: WeakKeyDictionary[asyncio.AbstractEventLoop, Tail] = WeakKeyDictionary()
 
 
 def tail() -> Tail:
     """The tail of the running event loop."""
-    loop = asyncio.get_running_loop()
-    return _tails.setdefault(id(loop), Tail())
+    return _tails.setdefault(asyncio.get_running_loop(), Tail())
