@@ -11,6 +11,10 @@ def main() -> None:
     """Run one management command."""
     if sys.version_info < OLDEST:
         sys.exit("OpenClio needs Python 3.11 or newer; `make run` finds or asks for one.")
+    # Numeric libraries read these when first imported. More threads than one per process fight
+    # over the cores with the other workers and spin while they wait.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         from django.core.exceptions import ImproperlyConfigured

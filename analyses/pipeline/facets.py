@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -115,20 +116,30 @@ class FacetsParams(StageParams):
         return self
 
 
+@lru_cache(maxsize=8)
+def _asked(params: FacetsParams) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    """What is the same in every call of an analysis: system text, schema, facets as data."""
+    return (
+        prompts.facets_system(params.facets, params.output_language, params.instructions),
+        prompts.facets_schema(params.facets),
+        [spec.model_dump(mode="json") for spec in params.facets],
+    )
+
+
 def facets_request(prepared: Prepared, params: FacetsParams) -> ChatRequest:
     """The call for one conversation; a pure function, so a replay has the same fingerprint."""
-    system = prompts.facets_system(params.facets, params.output_language, params.instructions)
+    system, schema, specs = _asked(params)
     return ChatRequest(
         purpose="facets",
         messages=(
             Message("system", system),
             Message("user", prompts.facets_user(prepared.turns, prepared.dropped)),
         ),
-        schema=prompts.facets_schema(params.facets),
+        schema=schema,
         payload={
             "turns": [{"role": turn.role, "text": turn.text} for turn in prepared.turns],
             "language": prepared.language,
-            "facets": [spec.model_dump(mode="json") for spec in params.facets],
+            "facets": specs,
         },
         prompt_version=prompts.FACETS_VERSION,
         max_tokens=100 + sum(_ANSWER_TOKENS[spec.kind] for spec in params.facets),

@@ -29,10 +29,16 @@ from providers.clients.scripted import ScriptedClient
 from providers.gateway.errors import CallError, ErrorClass
 from providers.gateway.gateway import Gateway
 from providers.gateway.journal import GroupCommitJournal
-from providers.gateway.types import CallScope, ChatCall, ChatMessage, Deployment, Route
+from providers.gateway.types import CallScope, ChatCall, ChatMessage, Client, Deployment, Route
 from providers.prices import cost_of
 from providers.runner import DatabaseJournal
 from providers.services import deployment_config
+
+GROUP_SECONDS = 0.04
+"""How long the first row of a journal group waits for company."""
+
+AHEAD = 2
+"""Conversations in work for each call on the wire: the others wait for commits, and hold none."""
 
 
 @dataclass(slots=True)
@@ -44,6 +50,12 @@ class Ports:
     local: bool
     local_vectors: bool
     gateway: Gateway | None = None
+    target: Deployment | None = None
+
+    def share(self, calls: int) -> None:
+        """Set this process's share of the calls on the wire."""
+        if self.gateway is not None and self.target is not None:
+            self.gateway.resize(self.target, calls)
 
     async def close(self) -> None:
         """Write what waits and close connections."""
@@ -116,11 +128,16 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
     local_vectors = embed_to is None or embed_to.kind == "local"
     gateway = None
     if not (local_chat and local_vectors):
-        journal = GroupCommitJournal(DatabaseJournal(session.project.workspace_id))
-        clients = {"openai": OpenAICompatibleClient(), "scripted": ScriptedClient()}
+        journal = GroupCommitJournal(
+            DatabaseJournal(session.project.workspace_id), linger=GROUP_SECONDS
+        )
+        clients: dict[str, Client] = {
+            "openai": OpenAICompatibleClient(),
+            "scripted": ScriptedClient(),
+        }
         gateway = Gateway(clients, journal, price=cost_of)
     scope = CallScope(
-        workspace=str(session.project.workspace_id),
+        workspace=session.project.workspace_id,
         session=session.pk,
         owner=owner_name(),
         should_stop=should_stop,
@@ -131,7 +148,7 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
         chat = RemoteChat(gateway, Route((chat_to,)), scope)
     if gateway and embed_to and not local_vectors:
         embed = RemoteEmbed(gateway, Route((embed_to,)), scope)
-    return Ports(chat, embed, local_chat, local_vectors, gateway)
+    return Ports(chat, embed, local_chat, local_vectors, gateway, chat_to)
 
 
 def _config(deployment: Any, params: RunParams) -> Deployment:
@@ -156,7 +173,8 @@ def context(
         chat=ports.chat,
         embed=ports.embed,
         seed=session.seed,
-        concurrency=RunParams.model_validate(session.params).concurrency,
+        concurrency=RunParams.model_validate(session.params).concurrency
+        * (1 if ports.local else AHEAD),
         report=report,
         should_stop=should_stop,
         compute=compute,

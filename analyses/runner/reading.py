@@ -11,7 +11,7 @@ from analyses.models import AnalysisSession, Batch
 from analyses.pipeline.base import CallFailed, Context
 from analyses.pipeline.facets import FacetsStage
 from analyses.pipeline.records import FacetsRead, ItemFailed, Prepared
-from analyses.runner.ports import Ports
+from analyses.runner.ports import AHEAD, Ports
 
 Result = FacetsRead | ItemFailed
 
@@ -83,6 +83,12 @@ class Reader:
             task = asyncio.create_task(self._read(batch, prepared))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
+
+    def share(self, calls: int) -> None:
+        """Take this process's share of the calls of the analysis."""
+        self.limit = calls if self.ports.local else calls * AHEAD
+        self.ports.share(calls)
+        self.fill()
 
     def stop(self) -> None:
         """Begin no further call; those in flight end and are kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,9 @@ from analyses.pipeline.records import (
     TreeNode,
 )
 from analyses.runner.sources import ReadRows
+from core.bulk import insert_rows
 from core.events import publish
+from projects.documents import clean
 
 CHUNK = 1000
 HUES = 10
@@ -88,15 +91,16 @@ def readings(
     )
     positions = [row.result.position for row in rows]
     ids = dict(session.items.filter(position__in=positions).values_list("position", "pk"))
-    FacetValue.objects.bulk_create(
+    insert_rows(
+        FacetValue,
+        VALUE_COLUMNS,
         (
-            _value(ids[row.result.position], facet_ids[key], answer)
+            (ids[row.result.position], facet_ids[key], *_typed(answer))
             for row in rows
             if isinstance(row.result, FacetsRead)
             for key, answer in row.result.values.items()
             if key in facet_ids and answer is not None
         ),
-        batch_size=CHUNK,
     )
 
 
@@ -116,17 +120,18 @@ def _outcome(session: AnalysisSession, row: Reading) -> AnalysisItem:
     return item
 
 
-def _value(item: int, facet: int, answer: FacetAnswer) -> FacetValue:
-    value = FacetValue(item_id=item, facet_id=facet)
+VALUE_COLUMNS = ("item_id", "facet_id", "text", "number", "flag", "entries")
+
+
+def _typed(answer: FacetAnswer) -> tuple[str | None, float | None, bool | None, str | None]:
+    """The answer in the column of its type."""
     if isinstance(answer, bool):
-        value.flag = answer
-    elif isinstance(answer, (int, float)):
-        value.number = float(answer)
-    elif isinstance(answer, str):
-        value.text = answer
-    elif answer is not None:
-        value.entries = list(answer)
-    return value
+        return None, None, answer, None
+    if isinstance(answer, (int, float)):
+        return None, float(answer), None, None
+    if isinstance(answer, str):
+        return clean(answer), None, None, None
+    return None, None, None, clean(json.dumps(answer, ensure_ascii=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +184,15 @@ def tree(session: AnalysisSession, final: FinalTree, rows: ReadRows, labels: Any
 
 def _members(made: Mapping[int, Cluster], rows: ReadRows, labels: Any) -> None:
     by_leaf = {cluster.leaf: cluster.pk for cluster in made.values() if cluster.leaf is not None}
-    pairs = (
-        ClusterMembership(cluster_id=by_leaf[int(label)], item_id=item)
-        for item, label in zip(rows.items, labels, strict=True)
-        if int(label) in by_leaf
+    insert_rows(
+        ClusterMembership,
+        ("cluster_id", "item_id"),
+        (
+            (by_leaf[int(label)], item)
+            for item, label in zip(rows.items, labels, strict=True)
+            if int(label) in by_leaf
+        ),
     )
-    ClusterMembership.objects.bulk_create(pairs, batch_size=CHUNK)
 
 
 def theme_hues(final: FinalTree) -> dict[int, int]:

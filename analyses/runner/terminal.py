@@ -61,9 +61,7 @@ def _help(session_id: int, parent: int) -> None:
     stop = asyncio.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    worker = Worker(
-        session_id=session_id, reads=False, idle_exit=float("inf"), quit_when=stop.is_set
-    )
+    worker = Worker(session_id=session_id, idle_exit=float("inf"), quit_when=stop.is_set)
     asyncio.run(worker.run())
 
 

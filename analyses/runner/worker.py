@@ -44,6 +44,10 @@ HOUSEKEEPING = 0.5
 """Seconds between looks at what people want (pause, stop)."""
 
 
+STOCK = 8
+"""Prepared batches that may wait before reading processes stop preparing more."""
+
+
 class Worker:
     """Works for at most ``seconds`` (then finishes what is in flight) or until idle.
 
@@ -135,7 +139,8 @@ class Worker:
             if pk in self._readers:
                 self._readers[pk].stop()
         for pk, reader in list(self._readers.items()):
-            reader.limit = shares.get(pk, reader.limit)
+            if pk in shares:
+                reader.share(shares[pk])
             if reader.idle and (reader.stopping or not shares.get(pk)):
                 del self._readers[pk]
 
@@ -147,14 +152,7 @@ class Worker:
         for pk, desired, status, params in rows.values_list("pk", "desired", "status", "params"):
             if desired == Desired.RUN and status in (SessionStatus.QUEUED, SessionStatus.RUNNING):
                 wanted.add(pk)
-                readers = (
-                    Batch.objects.filter(session=pk, stage="facets", status=WorkStatus.LEASED)
-                    .values("owner")
-                    .distinct()
-                    .count()
-                )
-                limit = RunParams.model_validate(params).concurrency
-                shares[pk] = max(1, -(-limit // max(1, readers)))
+                shares[pk] = _share(pk, params)
         return wanted, shares
 
     # --- claiming ------------------------------------------------------------------------
@@ -176,21 +174,22 @@ class Worker:
         opened = await self.db(self._take_range, full)
         if opened is None:
             return False
-        session, batch, items = opened
+        session, batch, items, share = opened
         reader = self._readers.get(session.pk)
         if reader is None:
             self._stopped.discard(session.pk)
             reader = await self._make_reader(session)
+        reader.share(share)
         reader.add(OpenBatch(batch, items))
         return True
 
-    def _take_range(self, full: list[int]) -> tuple[AnalysisSession, Batch, Any] | None:
+    def _take_range(self, full: list[int]) -> tuple[AnalysisSession, Batch, Any, int] | None:
         waiting = self._waiting().filter(stage="facets").exclude(session__in=full)
         batch = self._take(waiting.order_by("seq", "id"))
         if batch is None:
             return None
         session = self._session(batch)
-        return session, batch, open_range(session, batch)
+        return session, batch, open_range(session, batch), _share(session.pk, session.params)
 
     async def _claim_heavy(self) -> bool:
         taken = await self.db(self._take_heavy)
@@ -209,9 +208,17 @@ class Worker:
             default=Value(1),
             output_field=IntegerField(),
         )
-        waiting = self._waiting().exclude(stage__in={"facets", *self._skip})
+        left = {"facets", *self._skip}
+        if self._stocked():
+            left.add("prepare")
+        waiting = self._waiting().exclude(stage__in=left)
         batch = self._take(waiting.order_by(order, "seq", "id"))
         return None if batch is None else (self._session(batch), batch)
+
+    def _stocked(self) -> bool:
+        """Whether this process reads and enough prepared text waits: then others prepare."""
+        reading = any(not reader.idle for reader in self._readers.values())
+        return reading and self._waiting().filter(stage="facets").count() >= STOCK
 
     def _waiting(self) -> Any:
         waiting = claimable()
@@ -369,3 +376,10 @@ class Worker:
 def _hang_up() -> None:
     """Close the calling thread's database connection."""
     connection.close()
+
+
+def _share(session_id: int, params: dict[str, Any]) -> int:
+    """One reading process's part of an analysis's calls at once: all get the same."""
+    leased = Batch.objects.filter(session=session_id, stage="facets", status=WorkStatus.LEASED)
+    readers = leased.values("owner").distinct().count()
+    return max(1, -(-RunParams.model_validate(params).concurrency // max(1, readers)))

@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+import analyses.runner.preload  # noqa: F401 - before the worker forks
 from analyses.models import AnalysisSession, SessionStatus
 from analyses.runner.terminal import follow
 from analyses.services import command_line
