@@ -41,8 +41,12 @@ class AnalysisTemplate(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
+            models.UniqueConstraint(fields=["workspace", "key"], name="templates_key_once"),
+            # Two NULLs are different to a database, so shipped templates need one of their own.
             models.UniqueConstraint(
-                fields=["workspace", "key"], name="templates_key_once", nulls_distinct=False
+                fields=["key"],
+                condition=models.Q(workspace=None),
+                name="templates_shipped_key_once",
             ),
         ]
 

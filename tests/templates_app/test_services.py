@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db import IntegrityError
 
 from analyses.pipeline.facets import SHIPPED_FACETS
 from templates_app import services
@@ -63,3 +64,9 @@ def test_embeds_a_text_facet_that_the_template_asks() -> None:
         asked = [*shipped.use, *(facet.key for facet in shipped.facets)]
         assert shipped.embed_facet in asked
         assert len(set(asked)) == len(asked)
+
+
+def test_a_shipped_key_exists_once() -> None:
+    services.ensure_shipped()
+    with pytest.raises(IntegrityError):
+        AnalysisTemplate.objects.create(workspace=None, key="general", name="Again")
