@@ -16,19 +16,19 @@ from analyses import plan
 from analyses.events import BatchSaved, ProgressMade, StageEnded, StatusChanged
 from analyses.models import (
     ENDED,
+    AnalysisItem,
     AnalysisSession,
     Batch,
     Desired,
+    Outcome,
     SessionStatus,
     StageProgress,
 )
 from core import work
 from core.events import publish
 from core.models import WorkStatus
+from projects.models import Conversation
 from providers.models import CallState, LlmAttempt, LlmCall
-
-TOO_MANY_ERRORS = 20
-"""Failed conversations from which on a failing majority stops the analysis."""
 
 
 def locked(session_id: int) -> AnalysisSession:
@@ -58,6 +58,8 @@ def advance(session: AnalysisSession) -> None:
     if session.status in ENDED:
         return
     _reap(session)
+    if session.status in ENDED:
+        return
     leased = session.batches.filter(status=WorkStatus.LEASED).exists()
     if session.desired == Desired.CANCEL:
         _cancel(session, leased)
@@ -145,16 +147,21 @@ def saved(
 
 
 def _count(session: AnalysisSession, batch: Batch, *, done: int, failed: int) -> None:
-    stage = session.stages.get(key=batch.stage)
-    stage.batches_done += 1
-    stage.items_done = min(stage.items_total, stage.items_done + done + failed)
-    stage.started_at = stage.started_at or timezone.now()
     if batch.stage == "facets":
         session.read_count += done
         session.failed_count += failed
         session.save(update_fields=["read_count", "failed_count"])
         publish(session.topic, BatchSaved(seq=batch.seq, state="saved", failed=failed))
         _ask_for_preview(session)
+    _move(session, batch.stage, done + failed)
+
+
+def _move(session: AnalysisSession, key: str, items: int) -> None:
+    """One more batch of a stage is over, with so many conversations; the last one ends it."""
+    stage = session.stages.get(key=key)
+    stage.batches_done += 1
+    stage.items_done = min(stage.items_total, stage.items_done + items)
+    stage.started_at = stage.started_at or timezone.now()
     publish(
         session.topic,
         ProgressMade(stage=stage.key, done=stage.items_done, total=stage.items_total),
@@ -190,18 +197,34 @@ def _set_aside(session: AnalysisSession, batch: Batch) -> None:
         return
     skipped = batch.last - batch.first
     if batch.stage == "prepare":
-        following = session.stages.get(key="facets")
-        following.batches_done += 1
-        following.items_done += skipped
-        following.save(update_fields=["batches_done", "items_done"])
+        _skip_unprepared(session, batch)
         session.failed_count += skipped
         session.save(update_fields=["failed_count"])
         _count(session, batch, done=0, failed=skipped)
+        _move(session, "facets", skipped)
         return
     session.items.filter(position__gte=batch.first, position__lt=batch.last).exclude(
-        outcome="read"
-    ).update(outcome="failed", error_class="worker", error=batch.error[:300])
+        outcome=Outcome.READ
+    ).update(outcome=Outcome.FAILED, error_class="worker", error=batch.error[:300])
     _count(session, batch, done=0, failed=skipped)
+
+
+def _skip_unprepared(session: AnalysisSession, batch: Batch) -> None:
+    """Give an outcome to conversations that were never prepared."""
+    rows = Conversation.objects.filter(
+        dataset=session.dataset_id, position__gte=batch.first, position__lt=batch.last
+    )
+    AnalysisItem.objects.bulk_create(
+        AnalysisItem(
+            session=session,
+            conversation_id=pk,
+            position=position,
+            outcome=Outcome.FAILED,
+            error_class="worker",
+            error=batch.error[:300],
+        )
+        for pk, position in rows.values_list("pk", "position")
+    )
 
 
 def give_up(batch: Batch, error: str) -> None:

@@ -89,10 +89,21 @@ def _check(
     if version.template.workspace_id not in (None, project.workspace_id):
         raise Invalid(fields={"template": "This template belongs to another workspace."})
     for deployment, field in ((chat, "provider"), (embedding, "embedding")):
-        if deployment and deployment.provider.workspace_id != project.workspace_id:
-            raise Invalid(fields={field: "This provider belongs to another workspace."})
+        if deployment is not None:
+            _check_deployment(project, deployment, field)
+    if dataset.status == DatasetStatus.FAILED:
+        raise Conflict(why="The data set could not be read. Upload the file again.")
     if dataset.status != DatasetStatus.READY:
         raise Conflict(why="The data set is still being read. Wait until it is ready.")
+
+
+def _check_deployment(project: Project, deployment: ModelDeployment, field: str) -> None:
+    if deployment.provider.workspace_id != project.workspace_id:
+        raise Invalid(fields={field: "This provider belongs to another workspace."})
+    if deployment.retired or not deployment.provider.enabled:
+        raise Invalid(fields={field: "This provider is switched off."})
+    if deployment.embeds != (field == "embedding"):
+        raise Invalid(fields={field: "This model is of the other kind."})
 
 
 def _freeze(
@@ -102,10 +113,12 @@ def _freeze(
     chat: ModelDeployment | None,
 ) -> plan.RunParams:
     given = {key: value for key, value in params.items() if value is not None}
-    if limit is not None:
-        given["limit"] = limit
-    default = chat.provider.concurrency if chat else 4
-    given["concurrency"] = concurrency or default
+    asked = {"limit": limit, "concurrency": concurrency}
+    given |= {key: value for key, value in asked.items() if value is not None}
+    given.setdefault("concurrency", chat.provider.concurrency if chat else 4)
+    unknown = given.keys() - plan.RunParams.model_fields.keys()
+    if unknown:
+        raise Invalid(fields=dict.fromkeys(sorted(unknown), "There is no such setting."))
     try:
         return plan.RunParams.model_validate(given)
     except ValidationError as error:
@@ -158,9 +171,7 @@ def _wish(actor: User, session: AnalysisSession, desired: str, action: str) -> A
     require(actor, session.project.workspace, Role.ANALYST)
     with transaction.atomic():
         row = locked(session.pk)
-        revive = desired == Desired.RUN and row.status == SessionStatus.FAILED
-        if row.status in ENDED and not revive:
-            raise Conflict(why=f"The analysis is already {row.get_status_display().lower()}.")
+        _check_wish(row, desired)
         row.desired = desired
         row.save(update_fields=["desired"])
         if desired == Desired.RUN and row.status in (
@@ -175,6 +186,15 @@ def _wish(actor: User, session: AnalysisSession, desired: str, action: str) -> A
         if desired == Desired.RUN:
             wake_pumps()
     return row
+
+
+def _check_wish(session: AnalysisSession, desired: str) -> None:
+    """Ended analyses take no wish, but a failed one may be tried again; a stop is for good."""
+    revive = desired == Desired.RUN and session.status == SessionStatus.FAILED
+    if session.status in ENDED and not revive:
+        raise Conflict(why=f"The analysis is already {session.get_status_display().lower()}.")
+    if session.desired == Desired.CANCEL and desired != Desired.CANCEL and not revive:
+        raise Conflict(why="The analysis is being stopped.")
 
 
 def _reopen(session: AnalysisSession) -> None:

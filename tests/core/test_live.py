@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -199,7 +200,7 @@ async def test_at_most_four_messages_a_second(project: Project, viewer: User) ->
             await tell(topic, Moved())
             await asyncio.sleep(0.04)
         await asyncio.wait_for(hearing, 5)
-    gaps = [late[0] - early[0] for early, late in zip(seen, seen[1:], strict=False)]
+    gaps = [late[0] - early[0] for early, late in itertools.pairwise(seen)]
     assert seen[-1][1] == 25
     assert all(gap > 0.2 for gap in gaps), gaps
     assert len(seen) <= 4 * seen[-1][0] + 2

@@ -119,9 +119,13 @@ def test_finish_with_a_stale_fence_takes_everything_back(add: Callable[..., Impo
     expire(zombie)
     assert [row.pk for row in work.reap(Import.objects.all())] == [zombie.pk]
     heir = held("somewhere:2:2")
-    with pytest.raises(LeaseLost), transaction.atomic():
+
+    def write() -> None:
         Dataset.objects.filter(pk=zombie.dataset_id).update(name="written by a zombie")
         work.finish(zombie)
+
+    with pytest.raises(LeaseLost):
+        transaction.atomic(write)()
     assert not Dataset.objects.filter(name="written by a zombie").exists()
     heir.refresh_from_db()
     assert (heir.status, heir.fence) == (WorkStatus.LEASED, 3)
