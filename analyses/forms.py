@@ -12,12 +12,10 @@ from providers.models import ModelDeployment
 from templates_app.models import TemplateVersion
 
 
-class VersionField(forms.ModelChoiceField):
-    """A template, named without its version number, which people rarely need."""
-
-    def label_from_instance(self, obj: TemplateVersion) -> str:  # type: ignore[override]
-        """The template's name and, from the second on, its version."""
-        return str(obj.template) if obj.number == 1 else f"{obj.template}, version {obj.number}"
+def version_label(version: TemplateVersion) -> str:
+    """The template's name and, from the second on, its version."""
+    many = version.number > 1
+    return f"{version.template}, version {version.number}" if many else str(version.template)
 
 
 class NewAnalysisForm(forms.Form):
@@ -26,7 +24,7 @@ class NewAnalysisForm(forms.Form):
     dataset: forms.ModelChoiceField[Dataset] = forms.ModelChoiceField(
         queryset=Dataset.objects.none(), label="Data set", empty_label=None
     )
-    version = VersionField(
+    version: forms.ModelChoiceField[TemplateVersion] = forms.ModelChoiceField(
         queryset=TemplateVersion.objects.none(), label="Template", empty_label=None
     )
     reader: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
@@ -65,5 +63,6 @@ class NewAnalysisForm(forms.Form):
         }
         for name, rows in choices.items():
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
+        self.fields["version"].label_from_instance = version_label  # type: ignore[attr-defined]
         for name in ("dataset", "version", "embedding", "limit", "name"):
             self.fields[name].widget.attrs["class"] = "field"

@@ -89,7 +89,8 @@ def explore(session: AnalysisSession, params: Mapping[str, str]) -> Exploration:
     About eight queries for a list and fourteen for a conversation, whatever the size.
     """
     tree = tree_of(session)
-    node = tree.by_key.get(_number(params.get("c")) or -1)
+    key = _number(params.get("c"))
+    node = None if key is None else tree.by_key.get(key)
     filters = filters_of(session, params)
     floor = floor_of(session)
     if filters.on_rows and not tree.provisional:

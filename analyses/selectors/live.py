@@ -156,9 +156,8 @@ def _recent(session: AnalysisSession, now: datetime) -> list[Point]:
     rows = session.batches.filter(
         stage="facets", status=WorkStatus.DONE, finished_at__gte=now - RECENT
     ).order_by("finished_at")
-    return [
-        (at, last - first) for at, first, last in rows.values_list("finished_at", "first", "last")
-    ]
+    values = rows.values_list("finished_at", "first", "last")
+    return [(at, last - first) for at, first, last in values if at is not None]
 
 
 def _rate(
@@ -171,7 +170,7 @@ def _rate(
         return facets.items_done / took if took > 0 else None
     if session.status != SessionStatus.RUNNING:
         return None
-    if recent:
+    if len(recent) >= 3:
         since = max(facets.started_at, now - RECENT)
         return sum(size for _, size in recent) / max((now - since).total_seconds(), 0.5)
     return facets.items_done / max((now - facets.started_at).total_seconds(), 0.5) or None

@@ -147,8 +147,7 @@ def choice_of(
     """
     version = next((row for row in versions_for(project) if row.template.key == template), None)
     found = Dataset.objects.filter(project=project, number=dataset).first()
-    models = deployments_for(project).filter(retired=False, provider__uid=provider)
-    chat = models.first() if provider else None
+    chat = _offered(project, provider, embeds=False)
     wrong = {}
     if found is None:
         wrong["dataset"] = "There is no such data set in this project."
@@ -158,10 +157,16 @@ def choice_of(
         wrong["provider"] = "There is no such provider that is switched on."
     if wrong:
         raise Invalid(fields=wrong)
-    vectors = deployments_for(project, embeds=True).filter(retired=False, provider__uid=provider)
     return {
         "dataset": found,
         "template_version": version,
         "chat": chat,
-        "embedding": vectors.first() if provider else None,
+        "embedding": _offered(project, provider, embeds=True),
     }
+
+
+def _offered(project: Project, provider: UUID | None, *, embeds: bool) -> ModelDeployment | None:
+    """The first model of a provider that the project may use; ``None`` for the local engine."""
+    if provider is None:
+        return None
+    return deployments_for(project, embeds=embeds).filter(provider__uid=provider).first()

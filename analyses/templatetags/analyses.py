@@ -34,10 +34,10 @@ def insight_tone(insight: Insight) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def keep(context: dict[str, Any], *names: str) -> list[tuple[str, str]]:
+def keep(context: dict[str, Any], *names: str) -> list[tuple[str, Any]]:
     """The address's parameters except ``names``, for the hidden fields of a form."""
     params: QueryDict = context["request"].GET
-    return [(key, params[key]) for key in params if key not in names]
+    return [(key, params.get(key, "")) for key in params if key not in names]
 
 
 @register.simple_tag(takes_context=True)

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_POST
 from accounts.models import Role
 from accounts.selectors import person
 from accounts.services import reaches, role_of
+from analyses.models import AnalysisSession
 from analyses.selectors import explore as views_of
 from analyses.selectors import facts, mapdata, reading, sessions
 from analyses.selectors.tree import tree_of
@@ -73,7 +74,7 @@ def reveal(request: HttpRequest, slug: str, number: int, position: int) -> HttpR
 
 def _conversation(
     request: HttpRequest,
-    session: sessions.AnalysisSession,
+    session: AnalysisSession,
     position: int,
     *,
     start: int,
