@@ -199,6 +199,7 @@ class AnalysisItem(models.Model):
     tokens = models.PositiveIntegerField(default=0)
     language = models.CharField(max_length=12, blank=True)
     title = models.CharField(max_length=300, blank=True)
+    summary = models.CharField(max_length=600, blank=True)
     text = models.TextField(blank=True)
     model = models.CharField(max_length=120, blank=True)
 

@@ -72,6 +72,7 @@ class Migration(migrations.Migration):
                 ('tokens', models.PositiveIntegerField(default=0)),
                 ('language', models.CharField(blank=True, max_length=12)),
                 ('title', models.CharField(blank=True, max_length=300)),
+                ('summary', models.CharField(blank=True, max_length=600)),
                 ('text', models.TextField(blank=True)),
                 ('model', models.CharField(blank=True, max_length=120)),
                 ('conversation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='projects.conversation')),

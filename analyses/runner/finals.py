@@ -55,6 +55,8 @@ async def privacy(job: Job) -> None:
         len(users),
         has_users=any(users),
         distinct_users=len({user for user in users if user}),
+        conversations=max(1, job.params.floor_conversations),
+        users=job.params.floor_users,
     )
     facts = [
         GroupFacts(

@@ -49,7 +49,13 @@ def save_range(session: AnalysisSession, opened: OpenBatch, local: bool) -> None
         row = saving.Reading(conversation, result)
         if isinstance(result, FacetsRead):
             text = embedded_text(result, prepared, version.embed_facet, local)
-            row = saving.Reading(conversation, result, title=title_of(result), text=text)
+            row = saving.Reading(
+                conversation,
+                result,
+                title=title_of(result),
+                summary=words(result.values.get("summary")),
+                text=text,
+            )
         rows.append(row)
     read = sum(isinstance(row.result, FacetsRead) for row in rows)
     saved(

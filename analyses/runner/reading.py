@@ -7,8 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from django.db import Error
+
 from analyses.models import AnalysisSession, Batch
-from analyses.pipeline.base import CallFailed, Context
+from analyses.pipeline.base import CallFailed, Context, Stopped
 from analyses.pipeline.facets import FacetsStage
 from analyses.pipeline.records import FacetsRead, ItemFailed, Prepared
 from analyses.runner.ports import AHEAD, Ports
@@ -26,6 +28,8 @@ class OpenBatch:
     results: dict[int, Result] = field(default_factory=dict)
     in_flight: int = 0
     lost: bool = False
+    error: str = ""
+    """Why it cannot be completed now, though nobody asked to stop."""
 
     @property
     def complete(self) -> bool:
@@ -111,13 +115,21 @@ class Reader:
         except CallFailed as error:
             self.fatal = self.fatal or error
             self.stop()
+        except Stopped:
+            self.stop()
+        except Error as error:
+            self._context.log.exception("The journal could not be kept.")
+            batch.error = f"The database could not be written: {type(error).__name__}."
+            self.stop()
+        except Exception as error:
+            self._context.log.exception("A conversation could not be read.")
+            batch.results[prepared.position] = ItemFailed(
+                prepared.position, "internal", f"{type(error).__name__} while reading it."
+            )
         finally:
             batch.in_flight -= 1
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._context.log.error("Reading failed.", exc_info=task.exception())
-            self.stop()
         self.fill()
         self._wake()

@@ -41,6 +41,7 @@ from projects.documents import clean
 CHUNK = 1000
 HUES = 10
 TITLE_CHARS = 300
+SUMMARY_CHARS = 600
 
 
 def prepared_items(
@@ -75,6 +76,7 @@ class Reading:
     conversation: int
     result: FacetsRead | ItemFailed
     title: str = ""
+    summary: str = ""
     text: str = ""
 
 
@@ -86,7 +88,7 @@ def readings(
         [_outcome(session, row) for row in rows],
         update_conflicts=True,
         unique_fields=["session", "position"],
-        update_fields=["outcome", "error_class", "error", "title", "text", "model"],
+        update_fields=["outcome", "error_class", "error", "title", "summary", "text", "model"],
         batch_size=CHUNK,
     )
     positions = [row.result.position for row in rows]
@@ -111,12 +113,12 @@ def _outcome(session: AnalysisSession, row: Reading) -> AnalysisItem:
     if isinstance(row.result, ItemFailed):
         item.outcome = Outcome.FAILED
         item.error_class = row.result.error_class[:20]
-        item.error = row.result.message[:300]
+        item.error = clean(row.result.message)[:300]
         return item
     item.outcome = Outcome.READ
     item.model = row.result.model[:120]
-    item.title = row.title[:TITLE_CHARS]
-    item.text = row.text
+    item.title = clean(row.title)[:TITLE_CHARS]
+    item.text = clean(row.text)
     return item
 
 
@@ -131,7 +133,9 @@ def _typed(answer: FacetAnswer) -> tuple[str | None, float | None, bool | None, 
         return None, float(answer), None, None
     if isinstance(answer, str):
         return clean(answer), None, None, None
-    return None, None, None, clean(json.dumps(answer, ensure_ascii=False))
+    if answer is None:
+        return None, None, None, None
+    return None, None, None, json.dumps([clean(entry) for entry in answer], ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.db import connection
-from django.db.models import Case, IntegerField, Value, When
 
 from analyses.models import AnalysisSession, Batch, Desired, SessionStatus
 from analyses.pipeline.base import CallFailed, Context, Stopped
 from analyses.pipeline.facets import FacetsStage
-from analyses.plan import PREVIEW, RunParams
+from analyses.plan import RunParams
 from analyses.runner import ports as port_factory
+from analyses.runner.claims import HEAVY_ORDER, session_of, share_of
 from analyses.runner.job import Job
 from analyses.runner.ports import Ports
 from analyses.runner.ranges import open_range, save_range
@@ -33,7 +33,7 @@ from analyses.services.sessions import claimable
 from core import q2, work
 from core.errors import AppError
 from core.heartbeat import Heartbeat
-from core.models import LeasedWork, WorkStatus
+from core.models import LeasedWork
 
 log = logging.getLogger("openclio.worker")
 
@@ -132,7 +132,7 @@ class Worker:
         if time.monotonic() - self._looked < HOUSEKEEPING:
             return
         self._looked = time.monotonic()
-        held = set(self._readers) | ({self._job[0].session_id} if self._job else set())
+        held = set(self._ports) | self._used
         wanted, shares = await self.db(self._states, held)
         for pk in held - wanted:
             self._stopped.add(pk)
@@ -143,16 +143,24 @@ class Worker:
                 reader.share(shares[pk])
             if reader.idle and (reader.stopping or not shares.get(pk)):
                 del self._readers[pk]
+        # What was blocked or paused may go on with another key or address.
+        for pk in (held - wanted - self._used) & self._ports.keys():
+            await self._ports.pop(pk).close()
+
+    @property
+    def _used(self) -> set[int]:
+        return set(self._readers) | ({self._job[0].session_id} if self._job else set())
 
     def _states(self, held: set[int]) -> tuple[set[int], dict[int, int]]:
         """Which analyses may go on, and this worker's share of their concurrency."""
-        beat(self._owner)
+        if self._only is None:  # others do not wait for a worker that is not theirs
+            beat(self._owner)
         wanted, shares = set(), {}
         rows = AnalysisSession.objects.filter(pk__in=held)
         for pk, desired, status, params in rows.values_list("pk", "desired", "status", "params"):
             if desired == Desired.RUN and status in (SessionStatus.QUEUED, SessionStatus.RUNNING):
                 wanted.add(pk)
-                shares[pk] = _share(pk, params)
+                shares[pk] = share_of(pk, params)
         return wanted, shares
 
     # --- claiming ------------------------------------------------------------------------
@@ -178,7 +186,12 @@ class Worker:
         reader = self._readers.get(session.pk)
         if reader is None:
             self._stopped.discard(session.pk)
-            reader = await self._make_reader(session)
+            try:
+                reader = await self._make_reader(session)
+            except CallFailed as error:
+                self._heart.drop(batch)
+                await self._call_failed(batch, error)
+                return False
         reader.share(share)
         reader.add(OpenBatch(batch, items))
         return True
@@ -188,8 +201,15 @@ class Worker:
         batch = self._take(waiting.order_by("seq", "id"))
         if batch is None:
             return None
-        session = self._session(batch)
-        return session, batch, open_range(session, batch), _share(session.pk, session.params)
+        session = session_of(batch)
+        try:
+            items = open_range(session, batch)
+        except (ValueError, TypeError, LookupError) as error:
+            log.exception("Batch %s could not be opened.", batch)
+            self._heart.drop(batch)
+            give_up(batch, f"The conversations could not be opened: {type(error).__name__}.")
+            return None
+        return session, batch, items, share_of(session.pk, session.params)
 
     async def _claim_heavy(self) -> bool:
         taken = await self.db(self._take_heavy)
@@ -202,18 +222,12 @@ class Worker:
         return True
 
     def _take_heavy(self) -> tuple[AnalysisSession, Batch] | None:
-        order = Case(
-            When(stage=PREVIEW, then=Value(0)),
-            When(stage="prepare", then=Value(2)),
-            default=Value(1),
-            output_field=IntegerField(),
-        )
         left = {"facets", *self._skip}
         if self._stocked():
             left.add("prepare")
         waiting = self._waiting().exclude(stage__in=left)
-        batch = self._take(waiting.order_by(order, "seq", "id"))
-        return None if batch is None else (self._session(batch), batch)
+        batch = self._take(waiting.order_by(HEAVY_ORDER, "seq", "id"))
+        return None if batch is None else (session_of(batch), batch)
 
     def _stocked(self) -> bool:
         """Whether this process reads and enough prepared text waits: then others prepare."""
@@ -230,14 +244,9 @@ class Worker:
             return None
         batch: Batch | None = work.claim(candidates, owner=self._owner)
         if batch is not None:
+            self._lost_pks.discard(batch.pk)
             self._heart.hold(batch)
         return batch
-
-    @staticmethod
-    def _session(batch: Batch) -> AnalysisSession:
-        return AnalysisSession.objects.select_related(
-            "project", "template_version", "chat__provider", "embedding__provider"
-        ).get(pk=batch.session_id)
 
     # --- reading -------------------------------------------------------------------------
 
@@ -259,7 +268,10 @@ class Worker:
     async def _ports_of(self, session: AnalysisSession) -> Ports:
         if session.pk not in self._ports:
             stop = lambda pk=session.pk: pk in self._stopped  # noqa: E731
-            self._ports[session.pk] = await self.db(port_factory.build, session, stop)
+            try:
+                self._ports[session.pk] = await self.db(port_factory.build, session, stop)
+            except AppError as error:
+                raise CallFailed("auth", error.text, fatal=True) from error
         return self._ports[session.pk]
 
     def _context(
@@ -291,10 +303,15 @@ class Worker:
         try:
             if opened.complete:
                 await self.db(save_range, reader.session, opened, reader.ports.local)
+            elif opened.error:
+                await self._failed(opened.batch, opened.error)
             else:
                 await self.db(work.release, opened.batch)
         except work.LeaseLost:
             log.warning("Batch %s was taken by another worker.", opened.batch)
+        except Exception as error:
+            log.exception("Batch %s could not be saved.", opened.batch)
+            await self._failed(opened.batch, f"Not saved: {type(error).__name__}.")
 
     # --- everything else -----------------------------------------------------------------
 
@@ -363,23 +380,19 @@ class Worker:
         await self._save_ready()
 
     async def _close(self) -> None:
-        for ports in self._ports.values():
-            await ports.close()
-        await self.db(still, self._owner)
+        # First of all: a heart that beats on would keep leases that nobody works on.
         self._heart.stop()
-        for pool in (self._db, self._heavy_db):
-            pool.submit(_hang_up).result()
-        for pool in (self._db, self._heavy_db, self._numbers):
-            pool.shutdown(wait=True)
+        try:
+            for ports in self._ports.values():
+                await ports.close()
+            await self.db(still, self._owner)
+        finally:
+            for pool in (self._db, self._heavy_db):
+                pool.submit(_hang_up).result()
+            for pool in (self._db, self._heavy_db, self._numbers):
+                pool.shutdown(wait=True)
 
 
 def _hang_up() -> None:
     """Close the calling thread's database connection."""
     connection.close()
-
-
-def _share(session_id: int, params: dict[str, Any]) -> int:
-    """One reading process's part of an analysis's calls at once: all get the same."""
-    leased = Batch.objects.filter(session=session_id, stage="facets", status=WorkStatus.LEASED)
-    readers = leased.values("owner").distinct().count()
-    return max(1, -(-RunParams.model_validate(params).concurrency // max(1, readers)))

@@ -176,5 +176,5 @@ def card(session: AnalysisSession, position: int) -> dict[str, Any]:
     parts.append(figures.count_of(conversation.message_count, "message"))
     if conversation.started_at:
         parts.append(figures.day(conversation.started_at))
-    title = item.title or item.text or conversation.external_id
+    title = item.title or item.summary or conversation.external_id
     return {"title": title[:160], "text": " · ".join(part for part in parts if part)}
