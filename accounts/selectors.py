@@ -36,6 +36,11 @@ def current_workspace(user: User) -> Workspace:
     return membership.workspace
 
 
+def has_owner() -> bool:
+    """Whether anybody owns this installation yet. One query."""
+    return Membership.objects.filter(role=Role.OWNER).exists()
+
+
 def members(workspace: Workspace) -> list[Membership]:
     """Everybody in the workspace, owners first, then by name. One query."""
     rows = Membership.objects.filter(workspace=workspace).select_related("user")

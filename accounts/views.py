@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
@@ -12,6 +14,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
+from typing_extensions import override
 
 from accounts import selectors, services
 from accounts.forms import (
@@ -39,6 +42,11 @@ class SignIn(LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
+
+    @override
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Says where the first link is while nobody owns the installation."""
+        return super().get_context_data(unclaimed=not selectors.has_owner(), **kwargs)
 
 
 class SignOut(LogoutView):

@@ -138,3 +138,17 @@ def test_pages_hold_no_inline_script_or_handler(client, path) -> None:
     assert not re.search(r"<script(?![^>]*\bsrc=)", page)
     assert not re.search(r"\son\w+=", page)
     assert "<style" not in page
+
+
+def test_sign_in_tells_where_the_first_link_is(client, owner) -> None:
+    assert "Nobody owns" not in client.get(SIGN_IN).content.decode()
+    owner.memberships.all().delete()
+    assert "Nobody owns" in client.get(SIGN_IN).content.decode()
+
+
+def test_removing_asks_first_and_works_without_scripts(owner_client, analyst) -> None:
+    html = owner_client.get(reverse("accounts:members")).content.decode()
+    pk = analyst.memberships.get().pk
+    assert f'id="remove-{pk}"' in html
+    owner_client.post(reverse("accounts:change-member", args=[pk]), {"remove": "1"})
+    assert not analyst.memberships.exists()
