@@ -10,7 +10,7 @@ HIDDEN = "[hidden]"
 
 # Names whose value is never written, wherever they stand in a log record.
 SECRET_NAMES = re.compile(
-    r"(?i)(api[_-]?key|authorization|cookie|passw|secret|token$|_token|credential|dsn)"
+    r"(?i)(api[_-]?key|authorization|cookie|passw|secret|(?:^|[_-])token$|credential|dsn)"
 )
 
 # Values that are secret wherever they stand: bearer tokens, provider keys (OpenAI and Anthropic

@@ -29,6 +29,11 @@ def test_secret_values_are_hidden_and_prose_is_not(text, expected):
     assert clean(text) == expected
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "tokens_in", "keyboard"])
+def test_counts_of_tokens_are_not_secret(name):
+    assert redact(None, "info", {name: 12}) == {name: 12}
+
+
 def test_containers_are_searched():
     event = {"event": "call", "request": {"headers": [("x", "sk-12345678")], "tokens": 12}}
     found = redact(None, "info", event)
