@@ -133,7 +133,7 @@ def narrow(rows: QuerySet[AnalysisItem], filters: Filters) -> QuerySet[AnalysisI
     for facet in filters.chosen:
         rows = rows.filter(_condition(facet))
     if filters.q:
-        rows = rows.filter(Q(title__icontains=filters.q) | Q(text__icontains=filters.q))
+        rows = rows.filter(Q(title__icontains=filters.q) | Q(summary__icontains=filters.q))
     return rows
 
 

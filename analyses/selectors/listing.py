@@ -59,7 +59,7 @@ def item_rows(session: AnalysisSession) -> QuerySet[AnalysisItem]:
             "session_id",
             "position",
             "title",
-            "text",
+            "summary",
             "language",
             "conversation__external_id",
             "conversation__started_at",

@@ -213,7 +213,7 @@ def add_items(session: AnalysisSession, count: int, seed: int) -> np.ndarray:
             outcome=Outcome.READ,
             language=LANGUAGES[position % len(LANGUAGES)],
             title=f"{names[labels[position]]}, case {position}",
-            text=f"{names[labels[position]]} after a change in settings",
+            summary=f"{names[labels[position]]} after a change in settings",
             tokens=20,
             model="local engine",
         )
