@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,85 +16,97 @@ import numpy as np
 from django.db.models import Sum
 
 from analyses import artifacts
-from analyses.models import AnalysisSession, ArtifactKind, Cluster, Outcome
+from analyses.models import AnalysisSession, ArtifactKind, Outcome
 from analyses.pipeline.map import from_u16
 from analyses.runner.sources import facet_columns
+from analyses.selectors.tree import tree_of
 from providers.models import CallState, LlmCall
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """Beginnings that spreadsheets take for a formula (OWASP, CSV injection)."""
 
+HARMLESS_ID = re.compile(r"[-+@=]?[\w.:/#@~-]*", re.ASCII)
+"""Ids that call and compute nothing, so that they can stay exactly as they came."""
 
-def shown_clusters(session: AnalysisSession) -> list[Cluster]:
-    """The clusters that may be shown, in reading order: final ones, or provisional before."""
-    final = list(session.clusters.filter(provisional=False))
-    rows = final or list(session.clusters.filter(provisional=True))
-    hidden = {row.pk for row in rows if not row.shown}
-    return [row for row in rows if row.shown and row.parent_id not in hidden]
+CHUNK = 2000
 
 
 def clusters_json(session: AnalysisSession) -> list[dict[str, Any]]:
-    """Clusters as JSON: id, parent, level, name, description, size."""
-    rows = shown_clusters(session)
-    keys = {row.pk: row.key for row in rows}
+    """Clusters that may be shown as JSON: id, parent, level, name, description, size.
+
+    Final ones, parents first; provisional ones, marked as such, while there are no others.
+    """
+    tree = tree_of(session)
+    mark = {"provisional": True} if tree.provisional else {}
     return [
         {
-            "id": row.key,
-            "parent": keys.get(row.parent_id) if row.parent_id else None,
-            "level": row.level,
-            "name": row.name,
-            "description": row.description,
-            "size": row.size,
-            "provisional": row.provisional,
+            "id": node.key,
+            "parent": node.parent.key if node.parent else None,
+            "level": node.cluster.level,
+            "name": node.cluster.name,
+            "description": node.cluster.description,
+            "size": node.cluster.size,
+            **mark,
         }
-        for row in rows
+        for node in tree.walk()
     ]
 
 
 def conversations_csv(session: AnalysisSession) -> Iterator[str]:
-    """One row for every conversation of the analysis, in the order of the data set."""
+    """One row for every conversation of the analysis, in the order of the file.
+
+    Ids are as in the file. Those that were not read have empty cells; those in no cluster, or in
+    one that is withheld, have an empty theme and cluster.
+    """
     specs = list(session.template_version.facets.all())
-    header = ["id", "theme", "cluster", *(facet.key for facet in specs), "x", "y"]
-    yield _line(header)
+    yield _line(["id", "theme", "cluster", *(facet.key for facet in specs), "x", "y"])
     columns = facet_columns(session)
+    answers = list(zip(*(columns[facet.key] for facet in specs), strict=True))
     places = _places(session)
     groups = _groups(session)
-    row = 0
-    items = session.items.select_related("conversation").defer(
-        "conversation__messages", "conversation__metadata"
-    )
-    for item in items.order_by("position").iterator(2000):
-        read = item.outcome == Outcome.READ
-        answers = [columns[facet.key][row] if read else None for facet in specs]
-        theme, cluster = groups.get(row, ("", "")) if read else ("", "")
-        x, y = places[row] if read and row < len(places) else ("", "")
+    read = iter(_read_positions(session))
+    following, row = next(read, None), 0
+    for position, external_id in _ids(session):
+        if position != following:
+            yield _line([safe_id(external_id), *[""] * (len(specs) + 4)])
+            continue
+        theme, cluster = groups.get(row, ("", ""))
+        x, y = places[row] if row < len(places) else ("", "")
         yield _line(
             [
-                safe(item.conversation.external_id),
+                safe_id(external_id),
                 safe(theme),
                 safe(cluster),
-                *(safe(_text(answer)) for answer in answers),
+                *(safe(_text(answer)) for answer in (answers[row] if answers else ())),
                 _coordinate(x),
                 _coordinate(y),
             ]
         )
-        row += read
+        following, row = next(read, None), row + 1
+
+
+def _ids(session: AnalysisSession) -> Iterator[tuple[int, str]]:
+    """Position and id of every conversation the analysis is about, in order."""
+    rows = session.dataset.conversations.filter(position__lt=session.total).order_by("position")
+    return rows.values_list("position", "external_id").iterator(CHUNK)
+
+
+def _read_positions(session: AnalysisSession) -> Iterator[int]:
+    rows = session.items.filter(outcome=Outcome.READ).order_by("position")
+    return rows.values_list("position", flat=True).iterator(CHUNK)
 
 
 def _groups(session: AnalysisSession) -> dict[int, tuple[str, str]]:
-    """Theme and cluster of every row read that may be shown."""
+    """Theme and cluster of every row read that may be shown; none before the tree is final."""
     labels = artifacts.load(session, ArtifactKind.LABELS)
-    clusters = shown_clusters(session)
-    if labels is None or not clusters or clusters[0].provisional:
+    tree = tree_of(session)
+    if labels is None or tree.provisional:
         return {}
-    by_pk = {row.pk: row for row in clusters}
-    names = {}
-    for row in clusters:
-        top = row
-        while top.parent_id and top.parent_id in by_pk:
-            top = by_pk[top.parent_id]
-        if row.leaf is not None:
-            names[row.leaf] = (top.name, row.name)
+    names = {
+        node.cluster.leaf: (node.theme.cluster.name, node.cluster.name)
+        for node in tree.walk()
+        if node.cluster.leaf is not None
+    }
     return {index: names[int(label)] for index, label in enumerate(labels) if int(label) in names}
 
 
@@ -119,6 +132,11 @@ def _text(answer: Any) -> str:
 def safe(text: str) -> str:
     """A cell no spreadsheet will run: formulas get a leading quote."""
     return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def safe_id(text: str) -> str:
+    """An id as it came, unless a spreadsheet could run it."""
+    return text if HARMLESS_ID.fullmatch(text) else safe(text)
 
 
 def _line(cells: list[str]) -> str:

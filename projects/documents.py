@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,27 +13,52 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_MESSAGES = 20_000
 MAX_METADATA_CHARS = 20_000
+MAX_DEPTH = 20
+"""Levels of metadata kept; databases and JSON writers give up far deeper (SQLite: 1000)."""
+
+YEARS = range(1970, 2201)
+"""Times outside are placeholders or typing errors, and break calendars and time zones."""
+
 USER_KEYS = ("user", "user_id", "end_user", "end_user_id", "customer_id")
 
 
 def clean(text: str) -> str:
     """Text a database can hold: no NUL, lone surrogates replaced."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    if "\x00" in text:
+        text = text.replace("\x00", "")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """A JSON value that every database can hold: clean texts, finite numbers, not too deep."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth == 0 and isinstance(value, dict | list):
+        return "…"
+    if isinstance(value, dict):
+        return {clean(str(key)): bounded(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [bounded(item, depth - 1) for item in value]
+    return value if value is None or isinstance(value, int) else clean(str(value))
+
+
+def _suspect(text: str) -> bool:
+    """Whether JSON text might hold something a database refuses; most does not."""
+    if text.count("{") + text.count("[") > MAX_DEPTH * 5:
+        return True
+    return any(mark in text for mark in ("\\u0000", "\\ud", "Infinity", "NaN"))
 
 
 class Message(BaseModel):
-    """One message. ``ts`` stays as written; only date and time values are understood."""
+    """One message, its texts :func:`clean`. ``ts`` stays as written, whatever it says."""
 
     model_config = ConfigDict(extra="ignore")
 
     role: str = Field(max_length=200)
     content: str
     ts: str | None = Field(default=None, max_length=60)
-
-    @field_validator("role", "content", mode="before")
-    @classmethod
-    def _clean(cls, value: Any) -> Any:
-        return clean(value) if isinstance(value, str) else value
 
 
 class Document(BaseModel):
@@ -78,13 +104,25 @@ class Document(BaseModel):
 
     def stored_messages(self) -> list[dict[str, str]]:
         """What goes into the JSON column."""
-        return [message.model_dump(exclude_none=True) for message in self.messages]
+        return [
+            {"role": said.role, "content": said.content}
+            if said.ts is None
+            else {"role": said.role, "content": said.content, "ts": said.ts}
+            for said in self.messages
+        ]
 
     def stored_metadata(self) -> dict[str, Any]:
         """Metadata and labels, dropped when unreasonably large."""
-        data = {**self.metadata, "labels": self.labels} if self.labels else dict(self.metadata)
-        text = clean(json.dumps(data, ensure_ascii=True, default=str)).replace("\\u0000", "")
-        return json.loads(text) if len(text) <= MAX_METADATA_CHARS else {}
+        data = {**self.metadata, "labels": self.labels} if self.labels else self.metadata
+        if not data:
+            return {}
+        try:
+            text = json.dumps(data)
+            if len(text) > MAX_METADATA_CHARS:
+                return {}
+            return bounded(data) if _suspect(text) else data
+        except (ValueError, RecursionError):  # numbers of thousands of digits, endless nesting
+            return {}
 
     def content_hash(self) -> str:
         """SHA-256 over roles and texts with folded white space: equal for the same exchange."""
@@ -107,6 +145,6 @@ def parse_time(value: str | None) -> datetime | None:
         found = parse_datetime(value)
     except ValueError:
         return None
-    if found is None:
+    if found is None or found.year not in YEARS:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -170,12 +170,13 @@ class _Run:
             publish(f"dataset:{self.dataset.pk}", ImportEnded(accepted=self.accepted))
 
     def refuse(self, reason: str) -> None:
-        """The file cannot be read: say why; trying again would not help."""
+        """The file cannot be read: say why, keep nothing half; trying again would not help."""
         with transaction.atomic():
             try:
-                work.finish(self.record)
+                work.finish(self.record, accepted=0)
             except work.LeaseLost:
                 return
+            self.record.conversations.all().delete()
             Import.objects.filter(pk=self.record.pk).update(error=reason[:2000])
             Dataset.objects.filter(pk=self.dataset.pk).update(status=DatasetStatus.FAILED)
             publish(f"dataset:{self.dataset.pk}", ImportEnded(accepted=0, error=reason[:300]))

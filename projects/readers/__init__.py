@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from projects.readers.base import HEAD_BYTES, Reader, Sniff, Unreadable, head_of
+from projects.readers.base import Reader, Sniff, Unreadable
 from projects.readers.csv_rows import CsvRows
 from projects.readers.jsonl import Jsonl
+from projects.readers.kinds import describe
 from projects.readers.openai_messages import OpenAIMessages
+from projects.readers.opening import HEAD_BYTES, head_of
 
 READERS: tuple[Reader, ...] = (Jsonl(), OpenAIMessages(), CsvRows())
 
@@ -20,13 +22,12 @@ def recognise(path: Path) -> tuple[Reader, Sniff]:
     Raises :class:`Unreadable` with the reason when the file is empty or of a kind none can read.
     """
     head = head_of(path)
-    if not head.strip():
+    if not head.strip("\ufeff \t\r\n"):
         raise Unreadable("empty_file")
     found = [(reader, reader.sniff(head)) for reader in READERS]
     reader, sniff = max(found, key=lambda pair: pair[1].confidence)
     if sniff.confidence <= 0:
-        reasons = " ".join(f"{reader.label}: {seen.reason}" for reader, seen in found)
-        raise Unreadable("unknown_format", why=reasons)
+        raise Unreadable("unknown_format", why=describe(head, found[-1][1].reason))
     return reader, sniff
 
 

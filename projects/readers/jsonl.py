@@ -1,76 +1,62 @@
-"""Our own JSON lines: one conversation a line with ``messages`` of ``role`` and ``content``."""
+"""Our own JSON: conversations with ``messages`` of ``role`` and ``content``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
 from projects.documents import Document
-from projects.readers.base import MAX_LINE, Parsed, Problem, Sniff, excerpt, numbered_lines
-
-
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def parse_line(line: str) -> Any:
-    """One line as JSON. Raises ``ValueError`` with a cause; ``NaN`` and deep nesting included."""
-    try:
-        return json.loads(line, parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def first_rows(head: str, most: int = 5) -> list[Any]:
-    """The first complete lines of a file that are JSON objects."""
-    rows = []
-    for line in head.split("\n")[: most + 1]:
-        try:
-            row = parse_line(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows[:most]
+from projects.readers.base import Parsed, Problem, Sniff, excerpt
+from projects.readers.json_rows import first_rows, rows
+from projects.readers.opening import head_of
+from projects.readers.shapes import conversation
 
 
 def problem_of(error: ValidationError) -> str:
     """The first complaint in words."""
-    first = error.errors()[0]
+    first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "row"
-    return f"{place}: {first['msg']}"
+    if first["loc"] == ("messages",) and first["type"] == "too_short":
+        return "It has no messages."
+    return f"{place}: {first['msg']}"[:300]
 
 
-def read_documents(path: Path, shape: Any) -> Iterator[Parsed | Problem]:
-    """Lines through ``shape(row) -> dict``, validated; the walk both JSON formats share."""
-    for number, line in numbered_lines(path):
-        if not line.strip():
-            continue
-        if len(line) > MAX_LINE:
-            yield Problem(number, "too_long", "The line is longer than 16 MB.", excerpt(line))
-            continue
-        try:
-            row = parse_line(line)
-        except ValueError as error:
-            yield Problem(number, "not_json", f"This line is not JSON: {error}.", excerpt(line))
-            continue
-        yield _document(number, row, line, shape)
+def documents(path: Path) -> Iterator[Parsed | Problem]:
+    """Every row of a JSON file as a conversation or a problem; what both JSON formats share."""
+    for number, name, row in rows(path, head_of(path)):
+        yield row if isinstance(row, Problem) else _document(number, name, row)
 
 
-def _document(number: int, row: Any, line: str, shape: Any) -> Parsed | Problem:
+def _document(number: int, name: str, row: Any) -> Parsed | Problem:
     if not isinstance(row, dict):
-        return Problem(number, "not_object", "The line is not a JSON object.", excerpt(line))
+        reason = "It is not a JSON object."
+        return Problem(number, "not_object", reason, excerpt(str(row)))
     try:
-        document = Document.model_validate(shape(row))
+        document = Document.model_validate(conversation(row, name))
     except ValidationError as error:
-        return Problem(number, "wrong_shape", problem_of(error)[:300], excerpt(line))
+        return Problem(number, "wrong_shape", problem_of(error), _start(row))
+    except RecursionError:
+        return Problem(number, "too_deep", "It is nested too deeply.")
     if document.empty:
-        return Problem(number, "empty", "No message says anything.", excerpt(line))
+        return Problem(number, "empty", "No message says anything.", _start(row))
     return Parsed(number, document)
+
+
+def _start(row: dict[str, Any]) -> str:
+    return excerpt(f"id {row.get('id')}" if row.get("id") else ", ".join(map(str, row)))
+
+
+def speaks(row: dict[str, Any]) -> bool:
+    """Whether a row has messages whose text is where we look for it."""
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return False
+    return any(
+        isinstance(said, str) or (isinstance(said, dict) and "content" in said) for said in messages
+    )
 
 
 class Jsonl:
@@ -81,13 +67,13 @@ class Jsonl:
 
     def sniff(self, head: str) -> Sniff:
         """Objects with ``id`` and ``messages``."""
-        rows = first_rows(head)
-        if not rows:
+        found = first_rows(head)
+        if not found:
             return Sniff(0.0, "no line is a JSON object.")
-        if all("messages" in row and "id" in row for row in rows):
-            return Sniff(0.95, "each line has id and messages")
+        if any("id" in row and speaks(row) for row in found):
+            return Sniff(0.95, "its rows have id and messages")
         return Sniff(0.0, "no id and messages on its lines.")
 
     def read(self, path: Path) -> Iterator[Parsed | Problem]:
-        """One conversation a line."""
-        return read_documents(path, lambda row: row)
+        """One conversation a row."""
+        return documents(path)
