@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import Role
 from accounts.selectors import current_workspace, person
 from accounts.services import require
-from core.errors import AppError, Forbidden, NotFound
+from core.errors import AppError
 from core.forms import refuse, status_of
 from core.htmx import page_or_fragment
 from projects import selectors, services
@@ -88,8 +88,6 @@ def upload(request: HttpRequest, slug: str) -> HttpResponse:
         try:
             record = services.upload(actor=user, project=project, **form.cleaned_data)
             return redirect("projects:dataset", slug, record.dataset.number)
-        except (Forbidden, NotFound):
-            raise
         except AppError as error:
             refuse(form, error)
     context = {"project": project, "form": form, "limit": services.UPLOAD_LIMIT}
