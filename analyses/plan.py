@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,8 +62,6 @@ class RunParams(BaseModel):
     clusters: int | None = Field(default=None, ge=1)
     floor_conversations: int = Field(default=25, ge=0)
     floor_users: int = Field(default=10, ge=0)
-    audit: bool = True
-    map_method: Literal["auto", "pca"] = "auto"
     identity: str = ""
     """Recognises the same work started again from the command line."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,8 @@ async def insights(job: Job) -> None:
 def table_of(session: AnalysisSession) -> AnalysisTable:
     """The finished analysis as columns."""
     nodes = nodes_of(session)
-    shown = session.clusters.filter(provisional=False, shown=True).values_list("key", flat=True)
+    named = session.clusters.filter(provisional=False, shown=True).exclude(parent__shown=False)
+    shown = named.values_list("key", flat=True)
     groups = sources.rows_by_node(nodes, labels_of(session))
     return AnalysisTable(
         nodes=nodes,
@@ -128,7 +129,7 @@ async def report(job: Job) -> None:
 
 
 def _report_inputs(session: AnalysisSession) -> ReportInputs:
-    nodes, labels = nodes_of(session), labels_of(session)
+    nodes, labels = unnamed(session, nodes_of(session)), labels_of(session)
     groups = sources.rows_by_node(nodes, labels)
     vectors = artifacts.load(session, ArtifactKind.VECTORS)
     calls = LlmCall.objects.filter(analysis_id=session.pk)
@@ -156,6 +157,18 @@ def _report_inputs(session: AnalysisSession) -> ReportInputs:
         groups={key: rows.tolist() for key, rows in groups.items()},
         totals=totals,
     )
+
+
+def unnamed(session: AnalysisSession, nodes: list[TreeNode]) -> list[TreeNode]:
+    """The tree without the words of withheld groups: the report counts them, but names none."""
+    shown = session.clusters.filter(provisional=False, shown=True).exclude(parent__shown=False)
+    keys = set(shown.values_list("key", flat=True))
+    return [
+        node
+        if node.key in keys
+        else replace(node, name=f"Withheld group {node.key}", description="")
+        for node in nodes
+    ]
 
 
 def _seconds(session: AnalysisSession) -> dict[str, float]:

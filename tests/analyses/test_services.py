@@ -189,7 +189,6 @@ def test_a_data_set_that_is_not_ready_is_refused(
         ({"params": {"clusters": 0}}, "clusters"),
         ({"params": {"clusters": "many"}}, "clusters"),
         ({"params": {"floor_users": -1}}, "floor_users"),
-        ({"params": {"map_method": "magic"}}, "map_method"),
         ({"params": {"cluster": 5}}, "cluster"),
     ],
 )
