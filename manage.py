@@ -6,6 +6,9 @@ import sys
 
 OLDEST = (3, 11)
 
+# What shells report for a program that Ctrl-C ended: 128 + SIGINT.
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run one management command."""
@@ -25,6 +28,8 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"Configuration: {error}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

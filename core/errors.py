@@ -16,6 +16,7 @@ TEXTS: dict[str, str] = {
     "invalid": "Please check what you entered. {why}",
     "too_large": "The file is larger than {limit}. Split it or compress it with gzip.",
     "empty_file": "The file is empty. Nothing was imported.",
+    "plain": "{why}",
     "unreadable": "The file could not be read. {why}",
     "unknown_format": "We could not recognise this file. {why}",
     "provider_unreachable": "The provider could not be reached. {why}",

@@ -8,10 +8,16 @@ import os
 import signal
 import sys
 import time
+from asyncio import FIRST_COMPLETED
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
+from multiprocessing.process import BaseProcess
+from typing import NoReturn
 
 from django.db import connections, transaction
+from django.db.models import Count, Q, Sum
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -20,6 +26,7 @@ from analyses.models import ENDED, AnalysisSession, SessionStatus
 from analyses.runner.worker import Worker
 from analyses.services.advance import advance, locked
 from core.supervision import kernel
+from providers.models import CallState, LlmCall
 
 LOOK_EVERY = 0.25
 """Seconds between looks at the analysis."""
@@ -27,27 +34,51 @@ LOOK_EVERY = 0.25
 TICK_EVERY = 2.0
 """Seconds between takings back of dead leases."""
 
+GRACE = 2.5
+"""Seconds for calls in flight to end after Ctrl-C; with all else the command ends within five."""
+
+HELPER_GRACE = 1.0
+"""Seconds for the second worker to give back what it holds."""
+
 LINE_EVERY = 5.0
 """Seconds between lines where the output is no terminal."""
 
 STOPPED = ENDED | {SessionStatus.BLOCKED, SessionStatus.PAUSED}
 
 
-def follow(session: AnalysisSession) -> AnalysisSession:
-    """Work on an analysis until it ends, blocks or Ctrl-C; returns its last state."""
+class Interrupted(Exception):
+    """The person ended the command before the analysis was over. What was saved is kept."""
+
+
+def follow(session: AnalysisSession, abandon: Callable[[], NoReturn]) -> AnalysisSession:
+    """Work on an analysis until it ends, blocks or is paused; returns its last state.
+
+    Raises :class:`Interrupted` after Ctrl-C. Calls in flight get :data:`GRACE` seconds to end;
+    when something will not, ``abandon`` must leave the process, and the next start asks again.
+    """
     if session.status not in ENDED:
         connections.close_all()
         helper = _helper(session.pk)
         try:
-            asyncio.run(_follow(session.pk))
+            interrupted = asyncio.run(_follow(session.pk, helper, abandon))
         finally:
-            helper.terminate()
-            helper.join(timeout=5)
+            _end(helper)
+        if interrupted:
+            raise Interrupted
     session.refresh_from_db()
     return session
 
 
-def _helper(session_id: int) -> multiprocessing.process.BaseProcess:
+def _end(helper: BaseProcess) -> None:
+    """Ask the other worker to stop, then make it. What it held is claimed again at once."""
+    helper.terminate()
+    helper.join(timeout=HELPER_GRACE)
+    if helper.is_alive():
+        helper.kill()
+        helper.join()
+
+
+def _helper(session_id: int) -> BaseProcess:
     """A forked worker for everything but reading, so that numbers do not slow down calls."""
     process = multiprocessing.get_context("fork").Process(
         target=_help, args=(session_id, os.getpid()), daemon=True
@@ -65,22 +96,37 @@ def _help(session_id: int, parent: int) -> None:
     asyncio.run(worker.run())
 
 
-async def _follow(session_id: int) -> None:
-    over = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, over.set)
+async def _follow(session_id: int, helper: BaseProcess, abandon: Callable[[], NoReturn]) -> bool:
+    """Work and watch; whether a signal ended it."""
+    over, signalled = asyncio.Event(), asyncio.Event()
     worker = Worker(
         session_id=session_id,
         idle_exit=float("inf"),
         skip=frozenset({plan.PREVIEW}),
         quit_when=over.is_set,
     )
+
+    def stop() -> None:
+        signalled.set()
+        over.set()
+
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop)
     watching = asyncio.create_task(_watch(session_id, worker, over))
-    await worker.run()
+    working = asyncio.create_task(worker.run())
+    await asyncio.wait(
+        {working, asyncio.create_task(signalled.wait())}, return_when=FIRST_COMPLETED
+    )
+    if signalled.is_set():
+        helper.terminate()
+        await asyncio.wait({working}, timeout=GRACE)
+        if not working.done():
+            helper.kill()
+            abandon()
     over.set()
-    with suppress(asyncio.CancelledError):
-        await watching
+    await asyncio.gather(working, watching)
+    return signalled.is_set()
 
 
 async def _watch(session_id: int, worker: Worker, over: asyncio.Event) -> None:
@@ -101,7 +147,14 @@ async def _watch(session_id: int, worker: Worker, over: asyncio.Event) -> None:
 
 
 def _load(session_id: int) -> AnalysisSession:
-    return AnalysisSession.objects.prefetch_related("stages").get(pk=session_id)
+    """The analysis as it is now, with what it has cost so far."""
+    session = AnalysisSession.objects.prefetch_related("stages").get(pk=session_id)
+    if session.chat_id:
+        spent = LlmCall.objects.filter(analysis_id=session_id).aggregate(
+            cost=Sum("cost"), unpriced=Count("pk", filter=Q(cost=None, state=CallState.OK))
+        )
+        session.cost, session.unpriced_calls = spent["cost"] or Decimal(0), spent["unpriced"]
+    return session
 
 
 def _tick(session_id: int) -> None:

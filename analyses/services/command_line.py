@@ -6,8 +6,11 @@ The person at the terminal owns the database, so these ask for no role.
 from __future__ import annotations
 
 import hashlib
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from django.conf import settings
 
@@ -16,16 +19,27 @@ from accounts.services import ensure_workspace
 from analyses import plan
 from analyses.models import AnalysisSession, SessionStatus
 from analyses.services.sessions import resume, start_session
-from core.errors import Invalid
-from projects.models import Dataset, DatasetStatus, Project
-from projects.services import create_project
+from core import work
+from core.errors import AppError, Conflict
+from core.models import WorkStatus
+from projects.models import Dataset, DatasetStatus, Import, Project
+from projects.services import create_project, upload
 from providers import keys
 from providers.addresses import AddressRefused, check_base_url
 from providers.models import ModelDeployment, Provider, ProviderKind
 from templates_app.models import TemplateVersion
 
+REACH_SECONDS = 5.0
+"""How long a server may take to accept a connection before it counts as unreachable."""
+
 EMAIL = "command-line@localhost.invalid"
 PROJECT = "Command line"
+
+
+class Plain(AppError):
+    """Something wrong with what was typed; the sentence stands alone, for there is no form."""
+
+    code, status = "plain", 422
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +82,50 @@ def known_dataset(where: Project, digest: str) -> Dataset | None:
     return where.datasets.filter(status=DatasetStatus.READY, imports__sha256=digest).first()
 
 
+def import_of(user: User, where: Project, path: Path, digest: str) -> Import:
+    """The import of a file: one that a killed command left behind, or a new one."""
+    left = Import.objects.filter(dataset__project=where, sha256=digest)
+    work.reap(left)
+    waiting = left.filter(status=WorkStatus.PENDING).first()
+    if waiting is not None:
+        return waiting
+    return upload(actor=user, project=where, file=path, name=path.name, wake=False)
+
+
+def imported(record: Import) -> Dataset:
+    """The data set of an import that has ended. Raises ``Conflict`` with the reason if it failed."""
+    dataset: Dataset = record.dataset
+    dataset.refresh_from_db()
+    if dataset.status == DatasetStatus.READY and record.status == WorkStatus.DONE:
+        return dataset
+    if record.error:
+        raise Plain(why=record.error)
+    raise Conflict(why="Another command is reading this file now. Wait until it has ended.")
+
+
+def check_reachable(chat: ModelDeployment | None) -> None:
+    """Open a connection to the provider, so that a wrong address is said at once.
+
+    Raises ``Plain``. Asks nothing, costs nothing; left out where calls go through a proxy.
+    """
+    if chat is None or getproxies():
+        return
+    parts = urlsplit(chat.provider.base_url)
+    if not parts.hostname:
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname, port), timeout=REACH_SECONDS).close()
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise Plain(
+            why=f"Nothing answers at {chat.provider.base_url}: {cause.lower()}. "
+            "Check the address and that the server runs."
+        ) from error
+
+
 def template(key: str) -> TemplateVersion:
-    """The newest version of a template by its key or name. Raises ``Invalid`` if unknown."""
+    """The newest version of a template by its key or name. Raises ``Plain`` if unknown."""
     versions = TemplateVersion.objects.filter(template__workspace=None).order_by("-number")
     found = (
         versions.filter(template__key=key).first()
@@ -77,7 +133,7 @@ def template(key: str) -> TemplateVersion:
     )
     if found is None:
         known = ", ".join(versions.values_list("template__key", flat=True).distinct())
-        raise Invalid(f"There is no template “{key}”. Known: {known}.")
+        raise Plain(why=f"There is no template “{key}”. Known: {known}.")
     return found
 
 
@@ -99,7 +155,7 @@ def _provider(workspace: Workspace, target: Target) -> Provider:
     try:
         address = check_base_url(target.base_url, allow_private=True)
     except AddressRefused as error:
-        raise Invalid(error.message) from error
+        raise Plain(why=error.message) from error
     provider, _ = Provider.objects.get_or_create(
         workspace=workspace,
         name=f"Command line: {address}"[:80],
@@ -124,11 +180,11 @@ def _named(
         known = ", ".join(
             Provider.objects.filter(workspace=workspace).values_list("name", flat=True)
         )
-        raise Invalid(f"There is no provider “{name}”. Known: {known or 'none yet'}.")
+        raise Plain(why=f"There is no provider “{name}”. Known: {known or 'none yet'}.")
     offered = provider.deployments.filter(retired=False)
     chat = offered.filter(embeds=False).first()
     if chat is None:
-        raise Invalid(f"The provider “{name}” offers no chat model.")
+        raise Plain(why=f"The provider “{name}” offers no chat model.")
     return chat, offered.filter(embeds=True).first()
 
 
@@ -136,7 +192,8 @@ def session_for(
     user: User,
     dataset: Dataset,
     version: TemplateVersion,
-    target: Target,
+    chat: ModelDeployment | None,
+    embedding: ModelDeployment | None,
     *,
     limit: int | None,
     concurrency: int | None,
@@ -146,7 +203,6 @@ def session_for(
 
     An earlier one goes on where it stopped unless ``fresh`` asks for a new beginning.
     """
-    chat, embedding = deployments(target)
     identity = plan.identity_of(
         dataset.pk,
         version.pk,

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
-import analyses.runner.preload  # noqa: F401 - before the worker forks
 from analyses.models import AnalysisSession, SessionStatus
-from analyses.runner.terminal import follow
+from analyses.report_file import write_results
+from analyses.runner.terminal import Interrupted, follow
 from analyses.services import command_line
 from analyses.services.command_line import Target
 from core.errors import AppError
-from core.models import WorkStatus
-from projects.models import Dataset, DatasetStatus
+from projects.models import Dataset, Import
 from projects.runner import run_import
-from projects.services import upload
 from templates_app.services import ensure_shipped
 
 STOPPED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+BLOCKED = 3
+"""Exit status when the analysis could not go on, with what was read kept."""
+
+SHOWN_PROBLEMS = 3
 
 
 class Command(BaseCommand):
     """Analyses one file; started again with the same file and settings it goes on."""
 
     help = "Analyse a file of conversations and write report, clusters and conversations."
+    requires_system_checks: list[str] = []
     requires_migrations_checks = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -54,72 +60,66 @@ class Command(BaseCommand):
         parser.add_argument("--fresh", action="store_true", help="begin anew")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run to the end; errors end with a message and a status other than 0."""
+        """Run to the end; errors end with one message and a status other than 0."""
+        path: Path = options["file"]
         try:
-            target = self._target(options)
-            call_command("migrate", verbosity=0, interactive=False)
-            session, known = self._session(options, target)
+            check_file(path)
+            target = target_of(options)
+            out = folder_of(path, options["out"])
+            session = self._session(options, target)
+            finished = follow(session, self._stopped)
+            write_results(finished, out)
+        except (KeyboardInterrupt, Interrupted):
+            self._stopped()
         except AppError as error:
             raise CommandError(error.text) from error
-        if known:
-            self.stderr.write(f"Going on with analysis {session.number} of this file.")
-        finished = follow(session)
-        out = options["out"] or Path(f"openclio-{options['file'].name.split('.')[0]}")
-        self._write(finished, out)
-        self._end(finished, out)
+        except DatabaseError as error:
+            raise CommandError(f"The database could not be used: {error}.") from error
+        except OSError as error:
+            raise CommandError(f"{error.filename or path}: {error.strerror or error}.") from error
+        else:
+            self._end(finished, out)
 
-    def _target(self, options: dict[str, Any]) -> Target:
-        path: Path = options["file"]
-        if not path.is_file():
-            raise CommandError(f"There is no file {path}.")
-        for name in ("concurrency", "limit"):
-            if options[name] is not None and options[name] < 1:
-                raise CommandError(f"--{name} must be at least 1.")
-        if options["base_url"] and not options["model"]:
-            raise CommandError("--base-url needs --model.")
-        variable = options["api_key_env"]
-        if variable and variable not in os.environ:
-            raise CommandError(f"The environment variable {variable} is not set.")
-        return Target(
-            provider=options["provider"],
-            base_url=options["base_url"],
-            model=options["model"],
-            embedding_model=options["embedding_model"],
-            key=os.environ.get(variable, "") if variable else "",
-        )
-
-    def _session(self, options: dict[str, Any], target: Target) -> tuple[AnalysisSession, bool]:
+    def _session(self, options: dict[str, Any], target: Target) -> AnalysisSession:
+        call_command("migrate", verbosity=0, interactive=False)
         ensure_shipped()
         user = command_line.actor()
         version = command_line.template(options["template"])
+        chat, embedding = command_line.deployments(target)
         dataset = self._dataset(options["file"], command_line.project(user), user)
-        return command_line.session_for(
+        session, known = command_line.session_for(
             user,
             dataset,
             version,
-            target,
+            chat,
+            embedding,
             limit=options["limit"],
             concurrency=options["concurrency"],
             fresh=options["fresh"],
         )
+        if known and session.ended:
+            self.stderr.write("This file was analysed before with these settings; --fresh reads")
+            self.stderr.write("it again.")
+        elif known:
+            self.stderr.write(f"Going on with analysis {session.number} of this file.")
+        if not session.ended:
+            command_line.check_reachable(chat)
+        return session
 
     def _dataset(self, path: Path, project: Any, user: Any) -> Dataset:
         """Import the file, or find it imported."""
-        known = command_line.known_dataset(project, command_line.file_digest(path))
+        digest = command_line.file_digest(path)
+        known = command_line.known_dataset(project, digest)
         if known is not None:
             return known
-        record = upload(actor=user, project=project, file=path, name=path.name, wake=False)
+        record = command_line.import_of(user, project, path, digest)
         run_import(record.pk, self._imported)
         if sys.stderr.isatty():
             self.stderr.write("")
         record.refresh_from_db()
-        dataset = Dataset.objects.get(pk=record.dataset_id)
-        if dataset.status != DatasetStatus.READY or record.status != WorkStatus.DONE:
-            raise CommandError(f"{path.name} was not read. {record.error}")
+        dataset = command_line.imported(record)
         if record.rejected:
-            self.stderr.write(f"{record.rejected} lines were not read; the first reasons:")
-            for problem in record.problems.all()[:3]:
-                self.stderr.write(f"  line {problem.line}: {problem.reason}")
+            self._name_problems(record)
         return dataset
 
     def _imported(self, accepted: int, rejected: int) -> None:
@@ -127,26 +127,84 @@ class Command(BaseCommand):
             self.stderr.write(f"\rReading the file: {accepted:,} conversations", ending="")
             self.stderr.flush()
 
-    def _write(self, session: AnalysisSession, out: Path) -> None:
-        from analyses.report_file import write_results
-
-        try:
-            write_results(session, out)
-        except OSError as error:
-            raise CommandError(f"The results could not be written to {out}: {error}.") from error
+    def _name_problems(self, record: Import) -> None:
+        self.stderr.write(
+            f"{record.accepted:,} conversations; {record.rejected:,} places could not be read:"
+        )
+        for problem in record.problems.all()[:SHOWN_PROBLEMS]:
+            self.stderr.write(f"  line {problem.line}: {problem.reason}")
+        if record.rejected > SHOWN_PROBLEMS:
+            self.stderr.write(f"  and {record.rejected - SHOWN_PROBLEMS:,} more")
 
     def _end(self, session: AnalysisSession, out: Path) -> None:
         if session.status in (SessionStatus.COMPLETED, SessionStatus.PARTIAL):
-            self.stdout.write(f"{session.read_count:,} conversations read. Results are in {out}")
+            skipped = f", {session.failed_count:,} skipped" if session.failed_count else ""
+            self.stdout.write(f"{session.read_count:,} conversations read{skipped}. See {out}")
             return
         if session.status in (SessionStatus.BLOCKED, SessionStatus.FAILED):
             raise CommandError(
                 f"The analysis stopped. {session.detail} What was read is kept; start the same "
                 f"command again to go on. Results so far are in {out}",
-                returncode=3,
+                returncode=BLOCKED,
             )
-        self.stderr.write(
-            "Stopped. Nothing is lost: start the same command again to go on. "
-            f"Results so far are in {out}"
+        raise CommandError(
+            f"The analysis was {session.get_status_display().lower()} elsewhere. "
+            f"Start the same command again to go on. Results so far are in {out}",
+            returncode=BLOCKED,
         )
-        sys.exit(STOPPED)
+
+    def _stopped(self) -> NoReturn:
+        """Leave at once: a thread deep in numbers would hold up an orderly exit."""
+        self.stderr.write("Stopped. Nothing is lost: start the same command again to go on.")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STOPPED)
+
+
+def check_file(path: Path) -> None:
+    """Raise :class:`CommandError` for what is no readable file, before anything is set up."""
+    if path.is_dir():
+        raise CommandError(f"{path} is a folder. Name one file.")
+    if not path.exists():
+        raise CommandError(f"There is no file {path}.")
+    if not path.is_file():
+        raise CommandError(f"{path} is not a file.")
+    if not os.access(path, os.R_OK):
+        raise CommandError(f"{path} may not be read. Check its permissions.")
+    if path.stat().st_size == 0:
+        raise CommandError(f"{path} is empty.")
+
+
+def target_of(options: dict[str, Any]) -> Target:
+    """Where models are called. Raises :class:`CommandError` for options that do not fit."""
+    for name in ("concurrency", "limit"):
+        if options[name] is not None and options[name] < 1:
+            raise CommandError(f"--{name} must be at least 1.")
+    if options["base_url"] and not options["model"]:
+        raise CommandError("--base-url needs --model.")
+    for name in ("model", "embedding_model", "api_key_env"):
+        if options[name] and not options["base_url"]:
+            raise CommandError(f"--{name.replace('_', '-')} needs --base-url.")
+    variable = options["api_key_env"]
+    if variable and not os.environ.get(variable):
+        raise CommandError(f"The environment variable {variable} is not set.")
+    return Target(
+        provider=options["provider"],
+        base_url=options["base_url"],
+        model=options["model"],
+        embedding_model=options["embedding_model"],
+        key=os.environ.get(variable, "").strip() if variable else "",
+    )
+
+
+def folder_of(path: Path, given: Path | None) -> Path:
+    """The folder for results, made and tried now rather than after hours of work."""
+    out = given or Path(f"openclio-{path.name.split('.')[0] or 'results'}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        cause = error.strerror or error
+        raise CommandError(f"Results cannot be written to {out}: {cause}.") from error
+    return out
