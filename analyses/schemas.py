@@ -88,7 +88,7 @@ class ClusterOut(Schema):
     name: str
     description: str
     size: int
-    provisional: bool
+    provisional: bool = False
 
 
 class InsightOut(Schema):
