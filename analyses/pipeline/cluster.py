@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist
+from sklearn.cluster import kmeans_plusplus
 from sklearn.preprocessing import normalize
 
 from analyses.pipeline.base import REST, Context, Labels, Matrix, StageParams
@@ -23,7 +24,7 @@ PER_CLUSTER = 100
 """Conversations per cluster above :data:`SQRT_UP_TO` (the cost example of arXiv 2412.13678)."""
 
 SMALL = 5_000
-"""Up to this many rows identical ones are counted before k is chosen."""
+"""Up to this many rows restarts are cheap, and identical rows are counted before k is chosen."""
 
 LINKED = 3_000
 """Rows whose average-linkage tree seeds the centroids; its cost grows with the square."""
@@ -33,6 +34,11 @@ LINKED_PER_CLUSTER = 10
 
 LEAST_SHARE = 1 / 16
 """A branch smaller than this part of an even share is taken for outliers, not for a cluster."""
+
+LARGEST_SHARE = 3
+"""Multiple of an even share up to which the largest linked cluster is no sign of a blob."""
+
+RESTARTS = 10
 
 LARGE = 20_000
 """From here centroids are fitted on a sample of :data:`SAMPLE_PER_CLUSTER` rows each."""
@@ -115,26 +121,47 @@ def _distinct(data: Matrix) -> int:
 
 
 def _kmeans(data: Matrix, k: int, seed: int) -> Labels:
-    """Labels ``(n,)`` of spherical k-means (faiss), from seeded centroids or with restarts.
+    """Labels ``(n,)`` of spherical k-means (faiss) from the better of two kinds of start.
 
-    Random starts split large groups and merge small ones; centroids of an average-linkage tree
-    do not, and agree better with labels on every set of bench/quality.py.
+    Random starts tend to split large groups and merge small ones. Centroids of an average-linkage
+    tree do not, but may leave half of the data in one branch; such a result is not taken, and
+    k-means++ starts (Arthur and Vassilvitskii 2007) are.
     """
     faiss.omp_set_num_threads(1)
-    start = _linked_centroids(data, k, seed)
+    linked = _linked_centroids(data, k, seed)
+    if linked is not None:
+        labels, _ = _refined(data, linked, seed)
+        if np.bincount(labels).max() <= LARGEST_SHARE * len(data) / k:
+            return labels
+    starts = RESTARTS if len(data) <= SMALL else 1
+    runs = [_refined(data, _spread_centroids(data, k, seed + i), seed) for i in range(starts)]
+    return max(runs, key=lambda run: run[1])[0]
+
+
+def _refined(data: Matrix, start: Matrix, seed: int) -> tuple[Labels, float]:
+    """Labels after k-means from ``start``, and the sum of cosines to the own centroid."""
     large = len(data) > LARGE
     model = faiss.Kmeans(
         data.shape[1],
-        k,
+        len(start),
         niter=10 if large else 30,
-        nredo=1 if large or start is not None else 10,
         seed=seed,
         spherical=True,
         min_points_per_centroid=1,
         max_points_per_centroid=SAMPLE_PER_CLUSTER if large else LARGE,
     )
     model.train(data, init_centroids=start)
-    return np.asarray(model.index.search(data, 1)[1][:, 0], dtype=np.int32)
+    cosines, labels = model.index.search(data, 1)
+    return np.asarray(labels[:, 0], dtype=np.int32), float(cosines.sum())
+
+
+def _spread_centroids(data: Matrix, k: int, seed: int) -> Matrix:
+    """``k`` rows far from each other (k-means++); of large data, any ``k`` rows."""
+    rng = np.random.default_rng(seed)
+    if len(data) > LARGE:
+        return np.ascontiguousarray(data[rng.choice(len(data), k, replace=False)])
+    chosen, _ = kmeans_plusplus(data, k, random_state=int(rng.integers(2**31)))
+    return np.ascontiguousarray(chosen, dtype=np.float32)
 
 
 def _linked_centroids(data: Matrix, k: int, seed: int) -> Matrix | None:

@@ -170,13 +170,13 @@ def _read_parents(
     used: set[int] = set()
     for entry in list(answer.data.get("themes", ()))[:most]:
         name = clean_name(str(entry.get("name", "")))
-        if not name or any(similarity(name, other.name) >= TOO_SIMILAR for other in found):
-            continue
         keys = [int(key) for key in entry.get(members, ()) if 0 <= int(key) < available]
         seeds = tuple(key for key in dict.fromkeys(keys) if key not in used)
         used.update(seeds)
-        found.append(_Parent(name, clean_description(str(entry.get("description", ""))), seeds))
-    return found
+        if name:
+            description = clean_description(str(entry.get("description", "")))
+            found.append(_Parent(name, description, seeds))
+    return _merged_alike(found)
 
 
 def _by_distance(children: Sequence[Node], vectors: Matrix, target: int) -> list[_Parent]:

@@ -206,6 +206,7 @@ async def _renamed(
             "description": texts[index].description,
             "examples": _examples(samples[index]),
             "hints": list(samples[index]["hints"]),
+            "members": list(samples[index]["members"]),
         }
         for index in batch
     ]

@@ -12,6 +12,9 @@ from analyses.pipeline.name_prompts import DESCRIPTION_CHARACTERS, NAME_CHARACTE
 TOO_SIMILAR = 0.9
 """Cosine of two names from which a reader would take them for one."""
 
+LONGEST = 4_000
+"""Characters of an answer looked at; what is kept is far shorter."""
+
 _SMALL_WORDS = frozenset(
     [
         "a",
@@ -40,10 +43,10 @@ _SMALL_WORDS = frozenset(
     ]
 )
 _IDENTIFYING = re.compile(
-    r"\S+@\S+"  # e-mail address
+    r"[^\s@]{1,64}@[^\s@]{1,255}"  # e-mail address
     r"|https?://\S+|www\.\S+"  # address of a page
-    r"|\+?\d[\d().\-/ ]{5,}\d"  # telephone, card or account number
-    r"|#\d+|\b[a-z]*\d{4,}\w*\b",  # order numbers and other codes
+    r"|\+?\d[\d().\-/ ]{5,40}\d"  # telephone, card or account number
+    r"|#\d+|\b[a-z]{0,12}\d{4,}\w*\b",  # order numbers and other codes
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
@@ -51,7 +54,7 @@ _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 
 def clean_name(text: str) -> str:
     """``text`` as a cluster name: one line, at most ten words, nothing that identifies anyone."""
-    line = _IDENTIFYING.sub(" ", text).strip(" \t\r\n\"'“”«».,;:-–—*#")
+    line = _IDENTIFYING.sub(" ", text[:LONGEST]).strip(" \t\r\n\"'“”«».,;:-–—*#")
     words = [word for word in line.split() if not word.strip(".,;:()").isdigit()]
     name = clip(" ".join(words[:NAME_WORDS]), NAME_CHARACTERS).rstrip(" .,;:")
     return name[:1].upper() + name[1:]
@@ -59,7 +62,7 @@ def clean_name(text: str) -> str:
 
 def clean_description(text: str) -> str:
     """``text`` as a description: one paragraph of bounded length without identifying pieces."""
-    return clip(_IDENTIFYING.sub("…", text), DESCRIPTION_CHARACTERS)
+    return clip(_IDENTIFYING.sub("…", text[:LONGEST]), DESCRIPTION_CHARACTERS)
 
 
 def folded(name: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from analyses.pipeline.base import ChatAnswer, ChatRequest, Purpose
-from analyses.pipeline.local import groups, names
+from analyses.pipeline.local import groups, names, renames
 from analyses.pipeline.local.reading import read_facets
 from analyses.pipeline.redaction import redact_text
 
@@ -16,7 +16,7 @@ MODEL_LABEL = "local engine"
 
 def _names(payload: Mapping[str, Any]) -> Mapping[str, Any]:
     if "rename" in payload:
-        return {"groups": names.rename_groups(payload)}
+        return {"groups": renames.rename_groups(payload)}
     name, description = names.keyphrase_name(payload)
     return {"name": name, "description": description}
 

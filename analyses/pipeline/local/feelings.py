@@ -40,7 +40,7 @@ def lexicons() -> Mapping[str, Lexicon]:
 def tone(texts: Sequence[str], language: str) -> tuple[float, float]:
     """How much good and how much bad feeling the texts hold; later turns weigh more."""
     lexicon = lexicons().get(language.split("-")[0], lexicons()["en"])
-    good = bad = 0.0
+    good, bad = 0.0, 0.0
     for place, text in enumerate(texts):
         weight = 2.0 if place >= len(texts) - LAST_TURNS else 1.0
         plus, minus = _tone_of(text, lexicon, spaced=language not in ("ja", "zh", "ko"))
@@ -51,8 +51,8 @@ def tone(texts: Sequence[str], language: str) -> tuple[float, float]:
 
 def _tone_of(text: str, lexicon: Lexicon, *, spaced: bool) -> tuple[float, float]:
     if not spaced:
-        plus = sum(text.count(piece) for piece in lexicon.good)
-        return plus, sum(text.count(piece) for piece in lexicon.bad)
+        counts = [sum(text.count(piece) for piece in side) for side in (lexicon.good, lexicon.bad)]
+        return float(counts[0]), float(counts[1])
     plus = minus = 0.0
     turned = 0
     for word in words(text):
@@ -131,7 +131,7 @@ def concern(texts: Sequence[str], language: str) -> int:
     if _SERIOUS.search(joined):
         return 4
     good, bad = tone(texts, language)
-    real = len(set(match.lower() for match in _REAL.findall(joined)))
+    real = len({match.lower() for match in _REAL.findall(joined)})
     if real >= 2 or (real and bad > good) or bad >= 4 + good:
         return 3
     return 2 if real or _SLIGHT.search(joined) or bad > good + 1 else 1

@@ -25,9 +25,11 @@ class Concept:
 
 @dataclass(frozen=True, slots=True)
 class Glossary:
-    """Exact words, prefixes by their first four letters, and pieces of unspaced scripts."""
+    """Exact words, phrases of several words, prefixes by their first four letters, and pieces
+    of unspaced scripts by their first sign."""
 
     exact: Mapping[str, Concept]
+    phrases: tuple[tuple[str, Concept], ...]
     prefixes: Mapping[str, tuple[tuple[str, Concept], ...]]
     pieces: Mapping[str, tuple[tuple[str, Concept], ...]]
 
@@ -46,6 +48,7 @@ def glossary(language: str) -> Glossary | None:
     exact: dict[str, Concept] = {}
     prefixes: dict[str, list[tuple[str, Concept]]] = {}
     pieces: dict[str, list[tuple[str, Concept]]] = {}
+    phrases: list[tuple[str, Concept]] = []
     for row in rows[1:]:
         concept = Concept(row[0], "v" if row[1] == "v" else "n")
         for form in row[column].split():
@@ -56,7 +59,9 @@ def glossary(language: str) -> Glossary | None:
                 prefixes.setdefault(stem[:SHORTEST_PREFIX], []).append((stem, concept))
             else:
                 exact.setdefault(form.rstrip("*"), concept)
-    return Glossary(exact, _frozen(prefixes), _frozen(pieces))
+            if "-" in form:
+                phrases.append((form.rstrip("*").replace("-", " "), concept))
+    return Glossary(exact, tuple(phrases), _frozen(prefixes), _frozen(pieces))
 
 
 def _frozen(
@@ -72,8 +77,10 @@ def concepts(text: str, language: str) -> list[Concept]:
         return []
     if known.pieces:
         return _pieces(text, known)
-    found = (_lookup(word, known) for word in words(text))
-    return [concept for concept in found if concept is not None]
+    lowered = text.lower()
+    whole = [concept for phrase, concept in known.phrases if phrase in lowered]
+    found = (_lookup(word, known) for word in words(lowered))
+    return whole + [concept for concept in found if concept is not None]
 
 
 def _lookup(word: str, known: Glossary) -> Concept | None:

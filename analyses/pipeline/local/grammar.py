@@ -9,37 +9,49 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from analyses.pipeline.local.words import stop_words, word_list
+from analyses.pipeline.local.words import stop_words, word_list, word_set
 
 PHRASE_WORDS = 3
 """Longest noun phrase kept; longer ones are names of single things, not of groups."""
 
 _TOKEN = re.compile(r"[A-Za-z]+(?:['’\-][A-Za-z]+)*|\d+|[^\w\s]")
-_DETERMINERS = frozenset(
+_DETERMINERS = word_set(
     "a an the my our your his her their its this that these those some any another each every "
-    "no all both one two three four five six several few many".split()
+    "no all both one two three four five six several few many"
 )
-_PREPOSITIONS = frozenset(
+_PREPOSITIONS = word_set(
     "in on at to for from with by of about into onto over under near through during before after "
-    "between without within around via against as than towards per inside outside off up out".split()
+    "between without within around via against as than towards per inside outside off up out"
 )
-_BREAKS = frozenset(
+_BREAKS = word_set(
     "and or but because so that which who whom whose when where while if since until then though "
-    "although whether how why what".split()
+    "although whether how why what"
 )
+_THIRD = word_set(
+    "shows says comes goes keeps arrives works fails drains gives tells opens stops starts gets "
+    "reads sends needs wants makes looks seems crashes takes rejects overlaps refuses jumps stays "
+    "turns closes loads hangs freezes blinks appears disappears reports runs asks lands does has "
+    "cover include happen mean let put set kept came went said got gave told asked"
+)
+"""Words that end a phrase because they are hardly ever things."""
+
 _IRREGULAR = {
     "got": "get", "made": "make", "sent": "send", "bought": "buy", "lost": "lose", "paid": "pay",
     "found": "find", "gave": "give", "went": "go", "took": "take", "wrote": "write", "sold": "sell",
     "told": "tell", "held": "hold", "built": "build", "left": "leave", "kept": "keep",
 }  # fmt: skip
+_PLURAL = {"child": "children", "man": "men", "woman": "women", "wife": "wives", "life": "lives"}
+_SINGULAR = {many: one for one, many in _PLURAL.items()} | {
+    f"{word}es": word for word in ("bus", "virus", "bonus", "status", "campus", "focus")
+}
 _NOT_PLURAL = ("ss", "us", "is", "ous", "news", "as")
-_ING_THINGS = frozenset(
+_ING_THINGS = word_set(
     "booking building meeting training parking shipping pricing billing banking cleaning clothing "
     "wedding marketing engineering funding spelling rating listing training lighting programming "
-    "thing string king ring evening morning screening showing housing earning".split()
+    "thing string king ring evening morning screening showing housing earning"
 )
 
 
@@ -64,6 +76,8 @@ def mass_nouns() -> frozenset[str]:
 @lru_cache(maxsize=20_000)
 def singular(word: str) -> str:
     """The singular of an English noun by rule; the word itself when none applies."""
+    if word in _SINGULAR:
+        return _SINGULAR[word]
     if len(word) < 4 or not word.endswith("s") or word.endswith(_NOT_PLURAL):
         return word
     if word.endswith("ies") and len(word) > 4 and word != "movies":
@@ -75,8 +89,12 @@ def singular(word: str) -> str:
 
 def plural(word: str) -> str:
     """The plural of an English noun by rule; mass nouns and plurals stay."""
-    if word in mass_nouns() or word != singular(word) or word.endswith("s"):
+    if word in _PLURAL:
+        return _PLURAL[word]
+    if word in mass_nouns() or word != singular(word) or not set("aeiouy") & set(word):
         return word
+    if word.endswith("s"):
+        return f"{word}es" if word.endswith(("us", "ss")) else word
     if word.endswith("y") and word[-2:-1] not in "aeiou":
         return word[:-1] + "ies"
     if word.endswith(("ch", "sh", "x", "z")):
@@ -120,6 +138,11 @@ class Phrase:
     determiner: str
     before: str
     """The word in front of the phrase and its determiner, lower case (often a preposition)."""
+    start: int = 0
+    """Position of its first token, with ``end`` the position behind its last."""
+    end: int = 0
+    state: str = ""
+    """An adjective in front that says what is wrong with the thing, such as "missing"."""
 
 
 def tokens(text: str) -> list[str]:
@@ -127,19 +150,27 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(text.replace("’", "'"))
 
 
-def noun_phrases(parts: Sequence[str]) -> list[Phrase]:
-    """The noun phrases of tokenised English, in order, without names of single things."""
+def noun_phrases(parts: Sequence[str], states: frozenset[str] = frozenset()) -> list[Phrase]:
+    """The noun phrases of tokenised English, in order, without names of single things.
+
+    Leading words found in ``states`` are kept apart from the phrase, as its ``state``.
+    """
     found: list[Phrase] = []
     run: list[str] = []
     determiner = before = ""
     for position, token in enumerate([*parts, "."]):
         word = token.lower()
+        if word in states and not run:
+            run.append(token)
+            continue
         if _extends(word, token, position, run, bool(determiner)):
             run.append(token)
             continue
-        phrase = _phrase(run, determiner, before)
+        state = run[0].lower() if run and run[0].lower() in states else ""
+        phrase = _phrase(run[1:] if state else run, determiner, before)
         if phrase:
-            found.append(phrase)
+            start = position - len(run)
+            found.append(replace(phrase, start=start, end=position, state=state))
         run = []
         if word in _DETERMINERS or word.endswith("'s"):
             determiner = word
@@ -156,7 +187,7 @@ def _extends(word: str, token: str, position: int, run: list[str], led: bool) ->
         return False  # a name in mid-sentence: of a person, a place, a company
     if word in _PREPOSITIONS or word in _BREAKS:
         return False
-    if word in stop_words()["en"]:
+    if word in stop_words()["en"] or word in _THIRD:
         return False
     if word.endswith("ly") and len(word) > 4:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +21,9 @@ OBJECTS = 3
 WORTH = 0.12
 """Share of a theme's conversations from which a child's object is worth naming."""
 
-_LEADS = ("Talk about", "Discuss", "Ask about")
+_LEADS = ("Talk about", "Discuss", "Ask about", "Solve a problem with", "Report")
+
+_TROUBLE = ("Solve a problem with", "Report")
 
 
 def group_by_vectors(
@@ -33,16 +36,24 @@ def group_by_vectors(
     matrix = np.asarray(vectors, dtype=np.float64)
     if len(matrix) < 4 or target < 2:
         return [list(range(len(matrix)))]
-    labels = fcluster(linkage(matrix, "ward"), target, "maxclust")
-    groups = [list(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    lone = [group[0] for group in groups if len(group) == 1]
-    kept = [[int(i) for i in group] for group in groups if len(group) > 1]
-    if not kept:
+    tree = linkage(matrix, "ward")
+    best: list[list[int]] = []
+    for cut in range(target, len(matrix)):
+        labels = fcluster(tree, cut, "maxclust")
+        groups = [[int(i) for i in np.flatnonzero(labels == label)] for label in np.unique(labels)]
+        larger = [group for group in groups if len(group) > 1]
+        if len(larger) > len(best):
+            best = larger
+        if len(best) >= target:
+            break
+    if not best:
         return [list(range(len(matrix)))]
-    means = np.stack([matrix[group].mean(axis=0) for group in kept])
-    for position in lone:
-        kept[int(np.argmax(means @ matrix[position]))].append(int(position))
-    return [sorted(group) for group in sorted(kept, key=lambda group: (-len(group), group[0]))]
+    placed = {position for group in best for position in group}
+    means = np.stack([matrix[group].mean(axis=0) for group in best])
+    for position in range(len(matrix)):
+        if position not in placed:
+            best[int(np.argmax(means @ matrix[position]))].append(position)
+    return [sorted(group) for group in sorted(best, key=lambda group: (-len(group), group[0]))]
 
 
 def theme_text(children: Sequence[Mapping[str, Any]], taken: Sequence[str]) -> tuple[str, str]:
@@ -61,22 +72,28 @@ def theme_text(children: Sequence[Mapping[str, Any]], taken: Sequence[str]) -> t
 
 def _parsed(name: str) -> tuple[str, list[str]]:
     """The verb (or frame) of a cluster name and the objects it names."""
+    name = _NUMBERED.sub("", name)
+    if _FOREIGN.search(name):
+        return name.split(" ")[0] + " about", []
     for lead in _LEADS:
-        if name.startswith(lead):
-            return lead, _objects(name[len(lead) :])
+        if name.startswith(f"{lead} "):
+            shown = "Solve problems with" if lead in _TROUBLE else lead
+            return shown, _objects(name[len(lead) :])
     parts = name.split(" ")
     count = 1
     while count + 1 < len(parts) and parts[count] == "or" and base_form(parts[count + 1].lower()):
         count += 2
-    if parts[:2] == ["Set", "up"]:
-        count = 2
+    if count < len(parts) and parts[count] == "up":
+        count += 1
     if not base_form(parts[0].lower()):
         return "Handle", _objects(name)
     return " ".join(parts[:count]), _objects(" ".join(parts[count:]))
 
 
+_FOREIGN = re.compile(r"^(?:Talk|Ask) in [A-Z][a-z]+ about ")
+_NUMBERED = re.compile(r" \(\d+\)$")
 _SPLIT = (" and ", " or ", ", ")
-_DETAIL = (" for ", " with ", " from ", " at ", " by ", " about ", " in ", " without ", " to ",
+_DETAIL = (" that ", " for ", " with ", " from ", " at ", " by ", " about ", " in ", " without ", " to ",
            " on ", " as ", " – ")  # fmt: skip
 
 
@@ -110,10 +127,8 @@ def _main_objects(parsed: Sequence[tuple[str, list[str], int]], total: int) -> l
 
 def _written(head: str, forms: Counter[str]) -> str:
     """One wording for all phrases with the same head: the head alone when they differ."""
-    if len(forms) > 1:
-        shown = head
-    else:
-        shown = next(iter(forms))
+    fronts = {form.rpartition(" ")[0].lower() for form in forms}
+    shown = next(iter(forms)) if len(fronts) == 1 else head
     first, _, last = shown.rpartition(" ")
     many = plural(last) if last.isascii() and not last.isupper() else last
     return f"{first} {many}".strip()
@@ -123,7 +138,7 @@ def _main_verb(parsed: Sequence[tuple[str, list[str], int]], total: int) -> str:
     """The verb of a theme: the common one, two that share it, or a neutral one."""
     weight: Counter[str] = Counter()
     for verb, _, size in parsed:
-        parts = verb.split(" or ") if verb not in _LEADS else [verb]
+        parts = verb.split(" or ")
         for part in parts:
             weight[part[:1].upper() + part[1:]] += size
     order = sorted(weight, key=lambda verb: (-weight[verb], verb))
@@ -131,8 +146,11 @@ def _main_verb(parsed: Sequence[tuple[str, list[str], int]], total: int) -> str:
     if weight[first] >= 0.6 * total or len(order) == 1:
         return first
     second = order[1]
-    if {first, second} & set(_LEADS):
-        return first if weight[first] >= 0.4 * total or first not in _LEADS else second
+    about = {"Ask about", "Solve problems with"}
+    if {first, second} == about:
+        return "Solve problems with"
+    if {first, second} & {"Talk about", "Discuss", *about}:
+        return first if weight[first] >= 0.4 * total or first not in about else second
     if weight[first] + weight[second] >= 0.5 * total:
         return f"{first} or {second.lower()}"
     return first
@@ -153,7 +171,7 @@ def _description(children: Sequence[Mapping[str, Any]], total: int) -> str:
 def propose(payload: Mapping[str, Any]) -> dict[str, Any]:
     """Groups of near clusters, as many as asked for, each with a name and the keys under it."""
     clusters = payload["clusters"]
-    low, high = payload.get("bounds") or (1, len(clusters))
+    _, high = payload.get("bounds") or (1, len(clusters))
     target = max(1, min(int(payload["target"]), int(high)))
     themes: list[dict[str, Any]] = []
     for group in group_by_vectors(payload["vectors"], target):

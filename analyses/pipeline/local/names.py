@@ -11,13 +11,35 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analyses.pipeline.local.candidates import Key, Tally, rendered, tally
-from analyses.pipeline.local.grammar import base_form, plural
+from analyses.pipeline.local.candidates import (
+    VAGUE,
+    Key,
+    Tally,
+    rendered,
+    tally,
+    with_article,
+)
+from analyses.pipeline.local.grammar import (
+    adjectives,
+    plural,
+    verbs,
+)
 from analyses.pipeline.local.reading import joined
-from analyses.pipeline.local.words import content_words, guess_language, language_name
+from analyses.pipeline.local.texts import phrase_shares, set_apart
+from analyses.pipeline.local.words import (
+    content_words,
+    guess_language,
+    language_name,
+)
 
 ENOUGH = 0.12
 """Share of members from which an object may name a group."""
+
+FEW = 5
+"""Up to this many members a single one's words may name the group."""
+
+MIXED = 0.2
+"""Below this share no object speaks for the group, and up to three are named."""
 
 SECOND = 0.6
 """A second object is named when its score reaches this part of the first one's."""
@@ -25,29 +47,39 @@ SECOND = 0.6
 FLOOR = 0.03
 """Added to shares before they are divided, so that one stray outsider decides nothing."""
 
+AGREED = 0.15
+"""Share of the members naming an object that must say the same is wrong with it."""
+
+TROUBLED = 0.35
+"""Share of members with something wrong from which a group is about problems."""
+
 TEXTS_READ = 50
 CHARACTERS_READ = 600
 
 
 def keyphrase_name(sample: Mapping[str, Any]) -> tuple[str, str]:
     """Name and description of a group; ``sample`` is the payload of a naming request."""
-    members, outsiders = _texts(sample, "member"), _texts(sample, "outsider")
+    members, outsiders = group_texts(sample, "member"), group_texts(sample, "outsider")
     inside, outside = tally(members), tally(outsiders)
     ranked = ranked_objects(inside, outside)
-    name = _worded(ranked, inside) if ranked else _plain_words(members, outsiders)
+    name = (
+        _worded(ranked, inside)
+        if ranked
+        else _from_texts(sample) or _plain_words(members, outsiders, inside)
+    )
     size = int(sample.get("size", len(members)))
     return name, _description(name, inside, ranked, size)
 
 
 def distinguishing(sample: Mapping[str, Any]) -> list[str]:
     """Phrases that set a group apart from its neighbours, best first, for telling names apart."""
-    members, outsiders = _texts(sample, "member"), _texts(sample, "outsider")
+    members, outsiders = group_texts(sample, "member"), group_texts(sample, "outsider")
     inside, outside = tally(members), tally(outsiders)
-    details = _ranked_details(inside, outside)
+    details = ranked_details(inside, outside)
     return [*details[:5], *(" ".join(key) for key in ranked_objects(inside, outside)[:8])]
 
 
-def _texts(sample: Mapping[str, Any], side: str) -> list[str]:
+def group_texts(sample: Mapping[str, Any], side: str) -> list[str]:
     """Hints where there are any, else the beginning of the longer texts."""
     hints = sample.get(f"{side}_hints") or (sample.get("hints") if side == "member" else None) or []
     longer = sample.get(f"{side}s") or []
@@ -62,7 +94,7 @@ def ranked_objects(inside: Tally, outside: Tally) -> list[Key]:
     scores = {
         key: _score(key, inside, outside) for key, times in inside.objects.items() if times >= least
     }
-    if not scores and inside.count:
+    if not scores and inside.count <= FEW:
         scores = {key: _score(key, inside, outside) for key in inside.objects}
     order = sorted((k for k in scores if scores[k] > 0), key=lambda k: (-scores[k], k))
     kept: list[Key] = []
@@ -85,21 +117,97 @@ def _overlap(one: Key, other: Key) -> bool:
 
 
 def _worded(ranked: Sequence[Key], inside: Tally) -> str:
-    """The name: a frame for chats, meetings and questions, else verb and object."""
-    frame, times = max(inside.frames.items(), key=lambda item: (item[1], item[0]))
-    scores = [inside.share(key) for key in ranked]
-    if frame in ("talk", "discuss") and times > inside.count / 3:
-        things = [_thing(key, inside) for key in ranked[:3]]
-        return f"{'Discuss' if frame == 'discuss' else 'Talk about'} {joined(things)}"
+    """The name: a frame for chats and meetings, else what is done to a thing or wrong with it."""
+    for frame, lead in (("discuss", "Discuss"), ("talk", "Talk about")):
+        if inside.frames[frame] >= inside.count / 3:
+            return f"{lead} {joined([_thing(key, inside) for key in ranked[:3]])}"
+    ranked = _acted_on_first(ranked, inside)
+    lacking = inside.share(ranked[0]) < MIXED and not verb_for(ranked[0], inside)
+    if inside.count > FEW and lacking:
+        return _mixed(ranked, inside)
     first = ranked[0]
-    chosen = [first]
-    if len(ranked) > 1 and scores[0] < 0.5 and scores[1] >= SECOND * scores[0]:
-        chosen.append(ranked[1])
-    verb = _verb(first, inside)
-    objects = [rendered(key, inside) for key in chosen]
+    problem = _problem(first, inside)
+    verb = verb_for(first, inside)
+    acting = sum(times for (_, thing), times in inside.acts.items() if thing == first)
+    if problem and not (verb and acting > inside.objects[first] / 2):
+        return problem
     if verb:
-        return f"{verb} {' or '.join(objects)}"
+        return _acts(_chosen(ranked, inside), inside)
+    objects = [rendered(key, inside) for key in _chosen(ranked, inside)]
+    told = max(1, inside.count - inside.frames["foreign"])
+    if inside.troubled >= TROUBLED * told:
+        return f"Solve a problem with {' or '.join(objects)}"
     return f"Ask about {' or '.join(objects)}"
+
+
+def _mixed(ranked: Sequence[Key], inside: Tally) -> str:
+    """A name for a group without a common object: its common verb, and up to three objects."""
+    done: Counter[str] = Counter()
+    for (verb, _), times in inside.acts.items():
+        done[_usual(verb)] += times
+    verb = max(sorted(done), key=lambda v: done[v], default="")
+    acted = [key for key in ranked if any(_usual(v) == verb for v, k in inside.acts if k == key)]
+    told = max(1, sum(done.values()))
+    if len(acted) > 1 and done[verb] >= 0.3 * told:
+        return f"{verb.capitalize()} {joined([_thing(key, inside) for key in acted[:3]])}"
+    return f"Ask about {joined([_thing(key, inside) for key in ranked[:3]])}"
+
+
+def _from_texts(sample: Mapping[str, Any]) -> str:
+    """A name from the phrases of the longer texts, when the short ones share none."""
+    inside = phrase_shares(sample.get("members") or ())
+    ranked = set_apart(inside, [phrase_shares(sample.get("outsiders") or ())])
+    kept: list[Key] = []
+    for key in ranked:
+        if not any(_overlap(key, other) for other in kept):
+            kept.append(key)
+    things = [" ".join([*key[:-1], plural(key[-1])]) for key in kept[:3]]
+    return f"Ask about {joined(things)}" if things else ""
+
+
+def _acted_on_first(ranked: Sequence[Key], inside: Tally) -> Sequence[Key]:
+    """The objects with one in front that something is done to, if one is nearly as common."""
+    least = SECOND * inside.share(ranked[0])
+    for key in ranked[:4]:
+        if inside.share(key) >= least and verb_for(key, inside):
+            return [key, *(other for other in ranked if other != key)]
+    return ranked
+
+
+def _acts(keys: Sequence[Key], inside: Tally) -> str:
+    """What is done to one or two objects; the verb is said once when it is the same."""
+    acts = [verb_for(key, inside) for key in keys]
+    objects = [rendered(key, inside) for key in keys]
+    if len(keys) == 1 or not acts[1]:
+        return f"{acts[0]} {objects[0]}"
+    if acts[0] == acts[1]:
+        return f"{acts[0]} {objects[0]} or {objects[1]}"
+    if " or " in acts[0] or " or " in acts[1]:
+        return f"{acts[0]} {objects[0]}"
+    return f"{acts[0]} {objects[0]} or {acts[1].lower()} {objects[1]}"
+
+
+def _chosen(ranked: Sequence[Key], inside: Tally) -> list[Key]:
+    """The first object, and the second when the first speaks for few and the second for as many."""
+    shares = [inside.share(key) for key in ranked[:2]]
+    if len(shares) < 2 or shares[0] >= 0.4 or shares[1] < max(SECOND * shares[0], 0.15):
+        return list(ranked[:1])
+    return list(ranked[:2])
+
+
+def _problem(key: Key, inside: Tally) -> str:
+    """A name for what most often is wrong with an object; empty when members do not agree."""
+    counts = {p: times for (thing, p), times in inside.problems.items() if thing == key}
+    if not counts:
+        return ""
+    best = max(counts, key=lambda p: (counts[p], p.word))
+    if counts[best] < max(2, AGREED * inside.objects[key]):
+        return ""
+    return f"Report {with_article(best.about(_bare(rendered(key, inside))), key[-1])}"
+
+
+def _bare(phrase: str) -> str:
+    return phrase.removeprefix("a ").removeprefix("an ")
 
 
 def _thing(key: Key, counts: Tally) -> str:
@@ -107,7 +215,7 @@ def _thing(key: Key, counts: Tally) -> str:
     return " ".join([*key[:-1], head])
 
 
-def _verb(key: Key, inside: Tally) -> str:
+def verb_for(key: Key, inside: Tally) -> str:
     """What most members do with an object: one verb, two when they are near, none if unclear."""
     counts: Counter[str] = Counter()
     for (verb, thing), times in inside.acts.items():
@@ -140,19 +248,21 @@ def _usual(verb: str) -> str:
     return _USUAL.get(verb, verb)
 
 
-def _ranked_details(inside: Tally, outside: Tally) -> list[str]:
+def ranked_details(inside: Tally, outside: Tally) -> list[str]:
     def score(detail: str) -> float:
         here = inside.details[detail] / inside.count
         there = outside.details[detail] / outside.count if outside.count else 0.0
         return here * math.log((here + FLOOR) / (there + FLOOR))
 
-    usable = [detail for detail, times in inside.details.items() if times >= 2]
+    usable = [d for d, times in inside.details.items() if times >= max(2, 0.05 * inside.count)]
+    usable = [d for d in usable if not d.split(" ")[-1].isupper()]
     return sorted((d for d in usable if score(d) > 0), key=lambda d: (-score(d), d))
 
 
-def _plain_words(members: Sequence[str], outsiders: Sequence[str]) -> str:
+def _plain_words(members: Sequence[str], outsiders: Sequence[str], told: Tally) -> str:
     """A name from single words, for texts without any phrase; says the language if not English."""
-    inside = Counter(word for text in members for word in set(content_words(text)))
+    dull = VAGUE | adjectives() | verbs()
+    inside = Counter(w for text in members for w in set(content_words(text)) - dull)
     outside = Counter(word for text in outsiders for word in set(content_words(text)))
 
     def score(word: str) -> float:
@@ -163,7 +273,8 @@ def _plain_words(members: Sequence[str], outsiders: Sequence[str]) -> str:
     language = language_name(guess_language(members))
     if not top:
         return "Exchange a few words" if members else "Say nothing"
-    lead = f"Talk in {language} about" if language not in ("", "English") else "Talk about"
+    verb = "Talk" if told.frames["talk"] + told.frames["discuss"] else "Ask"
+    lead = f"{verb} in {language} about" if language not in ("", "English") else f"{verb} about"
     return f"{lead} {joined(top)}"
 
 
@@ -195,64 +306,3 @@ def _common_wishes(inside: Tally) -> list[str]:
             used.add(key[-1])
             found.append(f"{_usual(verb)} {rendered(key, inside)}")
     return found[:3]
-
-
-def rename_groups(payload: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """New names for groups with like names: each gets what its members say and the others do not.
-
-    The first group (the largest) keeps its name.
-    """
-    groups = list(payload["rename"])
-    taken = {str(name).casefold() for name in payload.get("taken", ())}
-    counted = [tally(_texts({"hints": g.get("hints") or g.get("examples") or []}, "member"))
-               for g in groups]  # fmt: skip
-    answers: list[dict[str, Any]] = []
-    for place, group in enumerate(groups):
-        others = Tally()
-        for other, counts in enumerate(counted):
-            if other != place:
-                _add(others, counts)
-        name = _set_apart(str(group["name"]), counted[place], others, taken)
-        taken.add(name.casefold())
-        answers.append({"index": group["index"], "name": name, "description": group["description"]})
-    return answers
-
-
-def _add(total: Tally, more: Tally) -> None:
-    total.count += more.count
-    total.objects.update(more.objects)
-    total.details.update(more.details)
-    total.acts.update(more.acts)
-
-
-def _set_apart(name: str, inside: Tally, outside: Tally, taken: set[str]) -> str:
-    if name.casefold() not in taken and not outside.count:
-        return name
-    words = set(content_words(name))
-    for detail in _ranked_details(inside, outside):
-        if not words & set(content_words(detail)):
-            candidate = f"{name} {detail}"
-            if candidate.casefold() not in taken:
-                return candidate
-    for key in ranked_objects(inside, outside):
-        if words & set(key):
-            longer = _longer(key, name)
-            if longer and longer.casefold() not in taken:
-                return longer
-            continue
-        verb = _verb(key, inside)
-        thing = rendered(key, inside)
-        candidate = f"{verb} {thing}" if verb else f"{name}, often {' '.join(key)}"
-        if candidate.casefold() not in taken:
-            return candidate
-    return name
-
-
-def _longer(key: Key, name: str) -> str:
-    """``name`` with its object replaced by a longer phrase that ends in the same word."""
-    parts = name.split(" ")
-    if len(key) < 2 or parts[-1].lower() not in (key[-1], plural(key[-1])):
-        return ""
-    verb = parts[0] if base_form(parts[0].lower()) else "Ask about"
-    article = "a " if len(parts) > 2 and parts[-2].lower() in ("a", "an") else ""
-    return f"{verb} {article}{' '.join(key[:-1])} {parts[-1]}"

@@ -19,12 +19,13 @@ from analyses.pipeline.local.words import (
     language_name,
     plain,
     sentences,
+    word_set,
 )
 
-ASKING = frozenset("customer user human client visitor caller patient student buyer".split())
-ANSWERING = frozenset(
+ASKING = word_set("customer user human client visitor caller patient student buyer")
+ANSWERING = word_set(
     "agent assistant bot ai model support operator advisor adviser representative doctor chatgpt "
-    "gpt staff seller".split()
+    "gpt staff seller"
 )
 SILENT = frozenset({"system", "tool", "function"})
 
@@ -242,7 +243,6 @@ def _by_label(spec: Mapping[str, Any], heard: Heard) -> str | None:
 
 def _unknown(spec: Mapping[str, Any], heard: Heard) -> None:
     """Yes-or-no questions and scores of a template are beyond rules: not answered."""
-    return None
 
 
 def _listed(spec: Mapping[str, Any], heard: Heard) -> list[str]:

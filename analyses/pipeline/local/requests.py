@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from analyses.pipeline.local.grammar import base_form, verbs
-from analyses.pipeline.local.words import all_stop_words, sentences, words
+from analyses.pipeline.local.words import all_stop_words, sentences, word_set, words
 
 REQUEST_WORDS = 16
 """Longest wording of a request; what comes after is circumstance."""
@@ -66,9 +66,7 @@ _AUXILIARY = re.compile(
     re.IGNORECASE,
 )
 _ME = re.compile(r"^(?:me|us)\s+(?!up\b)", re.IGNORECASE)
-_DULL_VERBS = frozenset(
-    "know have be see do go tell let ask thank wait say think hear talk".split()
-)
+_DULL_VERBS = word_set("know have be see do go tell let ask thank wait say think hear talk")
 _KNOW = re.compile(
     r"^(?:know|see|hear|tell me|ask|inquire|enquire|find out|learn|understand|check|get to know)"
     r"(?: (?:about|regarding|of|if|whether|on|more about|the details of))*\s+",

@@ -11,7 +11,9 @@ from pathlib import Path
 DATA = Path(__file__).resolve().parent / "data"
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
-_MARKS = re.compile(r"https?://\S+|www\.\S+|\S+@\S+|\[\w[\w ]* removed\]|<[^<>\n]{1,80}>")
+_MARKS = re.compile(
+    r"https?://\S+|www\.\S+|[^\s@]{1,64}@[^\s@]{1,255}|\[\w[\w ]* removed\]|<[^<>\n]{1,80}>|\{\w{1,30}\}"
+)
 _SENTENCE = re.compile(r"[^.!?。！？\n…]+[.!?。！？…]*")
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+)*|\d+", re.UNICODE)
 _UNSPACED = re.compile(
@@ -60,6 +62,11 @@ def stop_words() -> Mapping[str, frozenset[str]]:
 def all_stop_words() -> frozenset[str]:
     """Words without a topic in any language known."""
     return frozenset(word for words in stop_words().values() for word in words)
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text as a set, for short lists kept beside the code that uses them."""
+    return frozenset(text.split())
 
 
 def word_list(name: str) -> frozenset[str]:
