@@ -48,8 +48,11 @@ class Breakdown:
 
 
 def facts_of(session: AnalysisSession, node: Node) -> list[Fact]:
-    """Short statements for the head of a cluster. Two queries, none for provisional groups."""
-    return [_fact(*row) for row in _tables(session, node) if sum(row[1].values())]
+    """Short statements for the head of a cluster. Two queries, none for provisional groups.
+
+    A facet with fewer than :data:`TOO_FEW` answers says nothing and is left out.
+    """
+    return [_fact(*row) for row in _tables(session, node) if sum(row[1].values()) >= TOO_FEW]
 
 
 def breakdowns_of(session: AnalysisSession, node: Node) -> list[Breakdown]:

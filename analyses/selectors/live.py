@@ -239,24 +239,26 @@ def _spark(recent: Sequence[Point], now: datetime) -> str:
 
 
 def strip_of(session: AnalysisSession) -> Strip:
-    """The batch strip. One query."""
+    """The batch strip. Two queries. Batches still to be made count as waiting."""
+    planned = session.stages.filter(key="facets").values_list("batches_total", flat=True).first()
     rows = list(
         session.batches.filter(stage="facets")
         .order_by("seq")
         .only("session_id", "seq", "status", "retried", "attempt", "failed_items")
     )
-    each = -(-len(rows) // MAX_CELLS) or 1
-    groups = [rows[place : place + each] for place in range(0, len(rows), each)]
+    total = max(len(rows), planned or 0)
+    each = -(-total // MAX_CELLS) or 1
+    states = [_state(row) for row in rows] + [""] * (total - len(rows))
     done = [row for row in rows if row.status == WorkStatus.DONE]
     return Strip(
-        cells=[_cell(group) for group in groups],
-        total=len(rows),
+        cells=[_cell(at, states[at : at + each]) for at in range(0, total, each)],
+        total=total,
         saved=len(done),
         running=sum(row.status == WorkStatus.LEASED for row in rows),
         retried=sum(_was_retried(row) for row in done),
         failed=sum(row.status == WorkStatus.QUARANTINED for row in rows),
         skipped=session.failed_count,
-        resume=next((row.seq + 1 for row in rows if row.status != WorkStatus.DONE), 0),
+        resume=_resume(rows, total),
         each=each,
     )
 
@@ -286,12 +288,18 @@ URGENT = ("f", "r", "t", "", "d")
 """Which state a shared cell shows: the most telling one."""
 
 
-def _cell(rows: Sequence[Batch]) -> Cell:
-    states = {_state(row) for row in rows}
+def _cell(at: int, states: Sequence[str]) -> Cell:
     state = next(state for state in URGENT if state in states)
-    first, last = rows[0].seq + 1, rows[-1].seq + 1
+    first, last = at + 1, at + len(states)
     name = f"Batch {first}" if first == last else f"Batches {first} to {last}"
     return Cell(state, f"{name}: {WORDS[state]}", first)
+
+
+def _resume(rows: Sequence[Batch], total: int) -> int:
+    """Number of the first batch that is not saved or set aside; 0 when there is none."""
+    ended = (WorkStatus.DONE, WorkStatus.QUARANTINED)
+    waiting = next((row.seq + 1 for row in rows if row.status not in ended), 0)
+    return waiting or (len(rows) + 1 if len(rows) < total else 0)
 
 
 def spend_of(session: AnalysisSession) -> list[Spend]:

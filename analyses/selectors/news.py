@@ -119,7 +119,8 @@ def notice_of(session: AnalysisSession) -> Notice | None:
     if session.warnings:
         return Notice("", "alert-triangle", str(session.warnings[0]))
     if session.notice:
-        return Notice("info", "shield-lock", session.notice)
+        head, colon, tail = session.notice.partition(": ")
+        return Notice("info", "shield-lock", head + colon.strip(), tail)
     return None
 
 

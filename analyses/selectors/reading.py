@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,12 +22,26 @@ MESSAGES = 60
 ASSISTANT_ROLES = frozenset({"assistant", "agent", "system", "tool", "bot", "support"})
 
 
+STEM = 6
+"""Letters of a word that must agree: "charges" finds "charged"."""
+
+EMPTY_WORDS = frozenset({
+    "about", "after", "again", "another", "before", "between", "change", "during", "from", "have",
+    "help", "into", "more", "other", "over", "problem", "problems", "report", "solve", "some",
+    "than", "that", "their", "them", "then", "there", "this", "through", "under", "what", "when",
+    "where", "which", "while", "with", "without", "your",
+})  # fmt: skip
+"""Words of a cluster's name that say nothing about what it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A stretch of a message: text, or what kind of detail was removed from there."""
 
     text: str
     removed: str = ""
+    marked: bool = False
+    """Whether it is a word of the cluster's name: a hint why the conversation lies there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +104,18 @@ def reading_of(item: AnalysisItem, tree: Tree, *, start: int = 0, raw: bool = Fa
     """
     answers = _answers(item)
     messages: list[dict[str, Any]] = item.conversation.messages
+    node = _node(item, tree)
+    words_of = _words_of(node)
     shown = messages[start : start + MESSAGES]
     summary = next((answer.text for answer in answers if answer.kind == "summary"), "")
     return Reading(
         item=item,
-        node=_node(item, tree),
+        node=node,
         summary=summary,
         answers=[answer for answer in answers if answer.kind != "summary"],
-        messages=[_message(item, start + i, message, raw) for i, message in enumerate(shown)],
+        messages=[
+            _message(item, start + i, message, words_of, raw=raw) for i, message in enumerate(shown)
+        ],
         total_messages=len(messages),
         removed=len(item.spans),
         raw=raw,
@@ -133,7 +152,14 @@ def words(value: object, kind: str, high: int = 5) -> str:
     return sentence(str(value)) if kind == FacetKind.CATEGORY else str(value)
 
 
-def _message(item: AnalysisItem, turn: int, message: dict[str, Any], raw: bool) -> MessageView:
+def _message(
+    item: AnalysisItem,
+    turn: int,
+    message: dict[str, Any],
+    words_of: re.Pattern[str] | None,
+    *,
+    raw: bool,
+) -> MessageView:
     role = str(message.get("role", ""))
     text = str(message.get("content", ""))
     spans = [] if raw else [Span(*span) for span in item.spans if span[0] == turn]
@@ -141,7 +167,7 @@ def _message(item: AnalysisItem, turn: int, message: dict[str, Any], raw: bool) 
         who=sentence(role) or "Unknown",
         ours=role.lower() in ASSISTANT_ROLES,
         at=_moment(message.get("ts")),
-        parts=tuple(_parts(text, spans)),
+        parts=tuple(_parts(text, spans, words_of)),
         read=not item.kept_to or item.kept_from <= turn < item.kept_to,
     )
 
@@ -153,8 +179,30 @@ def _moment(value: object) -> datetime | None:
         return None
 
 
-def _parts(text: str, spans: Sequence[Span]) -> list[Part]:
-    cut = segments(text, spans)
-    return [
-        Part("", kind.replace("_", " ")) if kind is not None else Part(piece) for piece, kind in cut
-    ]
+def _parts(text: str, spans: Sequence[Span], words_of: re.Pattern[str] | None) -> list[Part]:
+    parts: list[Part] = []
+    for piece, kind in segments(text, spans):
+        if kind is not None:
+            parts.append(Part("", kind.replace("_", " ")))
+        else:
+            parts += _marked(piece, words_of)
+    return parts
+
+
+def _marked(text: str, words_of: re.Pattern[str] | None) -> list[Part]:
+    """The text cut at words of the cluster's name, which are marked."""
+    if words_of is None:
+        return [Part(text)]
+    pieces = words_of.split(text)  # odd places hold what the pattern's one group found
+    return [Part(piece, marked=bool(i % 2)) for i, piece in enumerate(pieces) if piece]
+
+
+def _words_of(node: Node | None) -> re.Pattern[str] | None:
+    """Finds the telling words of a cluster's name, whatever their ending."""
+    if node is None:
+        return None
+    found = {word.lower() for word in re.findall(r"[^\W\d_]{4,}", node.cluster.name)}
+    stems = sorted({word[:STEM] for word in found - EMPTY_WORDS})
+    if not stems:
+        return None
+    return re.compile(rf"\b((?:{'|'.join(map(re.escape, stems))})\w*)", re.IGNORECASE)

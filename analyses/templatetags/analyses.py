@@ -33,6 +33,12 @@ def insight_tone(insight: Insight) -> str:
     return INSIGHT_SIGNS.get(insight.kind, ("bulb", ""))[1]
 
 
+@register.filter
+def stopped(title: str) -> str:
+    """A title that a sentence follows, with a full stop unless it ends with a mark of its own."""
+    return title if title.endswith((".", "?", "!", "…", ":")) else f"{title}."
+
+
 @register.simple_tag(takes_context=True)
 def keep(context: dict[str, Any], *names: str) -> list[tuple[str, Any]]:
     """The address's parameters except ``names``, for the hidden fields of a form."""

@@ -30,7 +30,7 @@ function ago(ms) {
 function show(state, text) {
   if (connection.dataset.state !== state) {
     connection.dataset.state = state;
-    connection.replaceChildren(Object.assign(document.createElement('span'), { className: 'dot' }), document.createElement('span'));
+    connection.replaceChildren(Object.assign(document.createElement('span'), { className: state === 'still' ? 'dot up' : 'dot' }), document.createElement('span'));
   }
   connection.lastChild.textContent = text;
 }
@@ -113,6 +113,21 @@ function apply(message) {
   [...incoming.content.children].forEach(change);
   drawMap();
   showConnection();
+  elsewhere();
+}
+
+// What other parts of the page say about this analysis.
+function elsewhere() {
+  const mini = one(`.side .mini[href="${location.pathname}"]`);
+  const percent = one('#live-progress .big span.num')?.textContent;
+  if (mini && ended()) mini.remove();
+  else if (mini && percent) {
+    one('i', mini).style.width = percent;
+    one('.num', mini).textContent = percent;
+  }
+  if (ended()) one('.map .key')?.remove();
+  const found = document.querySelectorAll('#live-insights .feed > li').length;
+  one('[data-tab=insights]').textContent = found ? `Insights ${found}` : 'Insights';
 }
 
 // --- Hold, tabs and entries that wait ------------------------------------------------------------
@@ -235,6 +250,7 @@ if (host) {
   drawMap();
 }
 showConnection();
+elsewhere();
 connect();
 setInterval(showConnection, 1000);
 setInterval(() => { if (!ended()) say(); }, SAY_MS);

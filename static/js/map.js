@@ -2,7 +2,8 @@
 // pixels (fast, no graphics card needed); when it rests it repaints with soft discs in 10 ms
 // slices. Labels and the lasso lie on a canvas of their own, drawn only when they change.
 
-import { blend, discOf, drawLabels, drawLasso, pack } from './mapink.js';
+import { bindInput } from './mapinput.js';
+import { GRID, blend, discOf, drawLabels, drawLasso, fullest, gridLine, near, pack } from './mapink.js';
 
 const NONE = 0xffff; // no cluster, or a withheld one
 const HUES = 10;
@@ -33,7 +34,7 @@ export class ClioMap {
     new MutationObserver(() => this.recolour())
       .observe(document.documentElement, { attributeFilter: ['data-theme'] });
     document.fonts?.ready.then(() => this.paint());
-    this.bind();
+    bindInput(this);
     this.size();
   }
 
@@ -62,23 +63,25 @@ export class ClioMap {
     if (!this.fitted && this.count) { this.fitted = true; this.fit(); }
   }
 
-  // Where the server gave no place, a label stands in the middle of its dots.
+  // A label stands where most of its dots are: the middle of the dots in the fullest of the
+  // squares that a coarse grid makes. A theme in two places is named in the larger one.
   placeLabels() {
+    const counts = this.clusters.map(() => new Uint32Array(GRID * GRID));
+    const square = i => gridLine(this.y[i]) * GRID + gridLine(this.x[i]);
+    const up = this.clusters.map(cluster => this.index.get(cluster.parent));
+    for (let i = 0; i < this.count; i++) {
+      for (let place = this.k[i]; place !== undefined && place !== NONE; place = up[place]) counts[place][square(i)] += 1;
+    }
+    const best = counts.map(fullest);
     const sums = this.clusters.map(() => [0, 0, 0]);
     for (let i = 0; i < this.count; i++) {
-      if (this.k[i] === NONE) continue;
-      const sum = sums[this.k[i]];
-      sum[0] += this.x[i];
-      sum[1] += this.y[i];
-      sum[2] += 1;
-    }
-    const add = place => {
-      for (const child of this.children[place]) {
-        add(child);
-        for (let j = 0; j < 3; j++) sums[place][j] += sums[child][j];
+      for (let place = this.k[i]; place !== undefined && place !== NONE; place = up[place]) {
+        if (!near(square(i), best[place])) continue;
+        sums[place][0] += this.x[i];
+        sums[place][1] += this.y[i];
+        sums[place][2] += 1;
       }
-    };
-    this.clusters.forEach((cluster, place) => { if (cluster.level === 1) add(place); });
+    }
     this.clusters.forEach((cluster, place) => {
       const [x, y, n] = sums[place];
       cluster.at = n ? [x / n, y / n] : null;
@@ -301,7 +304,7 @@ export class ClioMap {
   }
 
   radius() {
-    const base = this.count > 2e5 ? 0.8 : this.count > 3e4 ? 1.15 : this.count > 9e3 ? 1.5 : this.count > 1500 ? 2 : 2.6;
+    const base = this.count > 2e5 ? 0.8 : this.count > 3e4 ? 1.15 : this.count > 9e3 ? 1.5 : this.count > 1500 ? 2.2 : 3;
     return base * Math.min(2, Math.sqrt(this.view.zoom));
   }
 
@@ -346,79 +349,5 @@ export class ClioMap {
     const corner = pair => pair.split('.').map(value => Number(value) / 1000 - 1.5);
     this.lasso = text ? text.split('_').map(corner) : null;
     this.paint();
-  }
-
-  // --- Input ----------------------------------------------------------------------------------
-
-  bind() {
-    const { host } = this;
-    const held = new Map();
-    const at = event => {
-      const box = host.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    };
-    let moved = 0;
-    host.addEventListener('pointerdown', event => {
-      if (event.target.closest('button, a, .key, .picked')) return;
-      held.set(event.pointerId, at(event));
-      host.setPointerCapture(event.pointerId);
-      moved = 0;
-      if (this.mode === 'lasso') this.lasso = [];
-    });
-    host.addEventListener('pointermove', event => {
-      const now = at(event);
-      const before = held.get(event.pointerId);
-      if (!before) { this.hover(event, now); return; }
-      moved += Math.hypot(now[0] - before[0], now[1] - before[1]);
-      if (held.size === 2) this.pinch(held, event.pointerId, now);
-      else if (this.mode === 'lasso') { this.lasso.push(this.toMap(...now)); this.paint(true); }
-      else this.move(now[0] - before[0], now[1] - before[1]);
-      held.set(event.pointerId, now);
-    });
-    const end = event => {
-      if (!held.delete(event.pointerId) || held.size) return;
-      if (this.mode === 'lasso' && this.lasso?.length > 2) this.onLasso?.(this.inside());
-      else if (event.type === 'pointerup' && moved < 5) this.pick(at(event));
-    };
-    host.addEventListener('pointerup', end);
-    host.addEventListener('pointercancel', end);
-    host.addEventListener('pointerleave', () => this.onHover?.(-1));
-    host.addEventListener('wheel', event => {
-      event.preventDefault();
-      this.zoom(Math.exp(-event.deltaY * 0.0018), ...at(event));
-    }, { passive: false });
-    host.addEventListener('keydown', event => this.key(event));
-  }
-
-  pinch(held, id, now) {
-    const other = [...held].find(([key]) => key !== id)[1];
-    const before = held.get(id);
-    const gap = place => Math.hypot(place[0] - other[0], place[1] - other[1]) || 1;
-    this.zoom(gap(now) / gap(before), (now[0] + other[0]) / 2, (now[1] + other[1]) / 2);
-  }
-
-  hover(event, place) {
-    if (!this.onHover || event.pointerType === 'touch' || this.hoverFrame) return;
-    if (event.target.closest('button, a, .key, .picked')) { this.onHover(-1); return; }
-    this.hoverFrame = requestAnimationFrame(() => {
-      this.hoverFrame = 0;
-      this.onHover(this.nearest(...place), ...place);
-    });
-  }
-
-  pick(place) {
-    const found = this.nearest(...place);
-    if (found >= 0) this.onPick?.(found);
-  }
-
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target !== this.host) return;
-    const step = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key];
-    const zoom = { '+': 1.3, '=': 1.3, '-': 1 / 1.3 }[event.key];
-    if (step) this.move(...step);
-    else if (zoom) this.zoom(zoom);
-    else if (event.key === '0') this.fit();
-    else return;
-    event.preventDefault();
   }
 }

@@ -46,6 +46,34 @@ function wrap(label) {
   return lines(best).map(line => (line.length > 30 ? `${line.slice(0, 29)}…` : line));
 }
 
+// --- Where a label goes ----------------------------------------------------------------------
+
+export const GRID = 24; // squares along each side of the map
+
+export const gridLine = value => Math.max(0, Math.min(GRID - 1, Math.floor(((value + 1) / 2) * GRID)));
+
+// Whether two squares touch.
+export function near(one, other) {
+  return Math.abs((one % GRID) - (other % GRID)) <= 1
+    && Math.abs(Math.floor(one / GRID) - Math.floor(other / GRID)) <= 1;
+}
+
+// The square that, with its neighbours, holds the most; the middle counts twice.
+export function fullest(counts) {
+  let best = 0;
+  let most = -1;
+  for (let at = 0; at < counts.length; at++) {
+    if (!counts[at]) continue;
+    const [row, column] = [Math.floor(at / GRID), at % GRID];
+    let sum = counts[at];
+    for (let j = Math.max(0, row - 1); j <= Math.min(GRID - 1, row + 1); j++) {
+      for (let i = Math.max(0, column - 1); i <= Math.min(GRID - 1, column + 1); i++) sum += counts[j * GRID + i];
+    }
+    if (sum > most) { most = sum; best = at; }
+  }
+  return best;
+}
+
 // --- Labels ----------------------------------------------------------------------------------
 
 function labelled(map) {

@@ -153,7 +153,7 @@ def test_changes_show_in_the_next_fragment(viewer: User, going: AnalysisSession)
 
 
 @pytest.mark.parametrize(
-    ("kinds", "most"), [({"progress"}, 6), ({"batches"}, 5), ({"clusters"}, 9), ({"map"}, 4)]
+    ("kinds", "most"), [({"progress"}, 6), ({"batches"}, 6), ({"clusters"}, 9), ({"map"}, 4)]
 )
 def test_fragments_are_cheap(
     viewer: User,

@@ -63,13 +63,21 @@ def test_time_left_is_unknown_at_first_and_plain_when_paused(going: AnalysisSess
 
 
 def test_batch_strip(going: AnalysisSession, django_assert_num_queries: Queries) -> None:
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         strip = live.strip_of(going)
     assert (strip.total, strip.saved, strip.running, strip.retried) == (20, 12, 3, 1)
     assert strip.resume == 13
     assert strip.waiting == 5
     assert [cell.state for cell in strip.cells][:5] == ["d", "d", "d", "t", "d"]
     assert "12 saved" in strip.text
+
+
+def test_batches_still_to_be_made_are_waiting(going: AnalysisSession) -> None:
+    going.batches.filter(seq__gte=15).delete()
+    going.stages.filter(key="facets").update(batches_total=20)
+    strip = live.strip_of(going)
+    assert (strip.total, len(strip.cells), strip.waiting) == (20, 20, 5)
+    assert strip.cells[-1].title == "Batch 20: waiting"
 
 
 def test_very_many_batches_share_cells(going: AnalysisSession) -> None:

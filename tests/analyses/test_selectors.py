@@ -218,12 +218,14 @@ def test_pages_join_without_gap_or_repeat(done: AnalysisSession) -> None:
 
 
 def test_facts_of_a_cluster(done: AnalysisSession, django_assert_num_queries: Queries) -> None:
-    node = tree_of(done).by_key[0]
+    node = tree_of(done).roots[0]
+    assert node.cluster.size >= facts.TOO_FEW
+    assert facts.facts_of(done, tree_of(done).by_key[0]) == [], "too few to tell"
     with django_assert_num_queries(2):
         found = {fact.label: fact for fact in facts.facts_of(done, node)}
     resolved = found["Resolved"]
     assert resolved.total == node.cluster.size
-    flags = done.items.filter(memberships__cluster=node.cluster, values__flag=True).count()
+    flags = done.items.filter(memberships__cluster__parent=node.cluster, values__flag=True).count()
     assert resolved.count == flags
     assert resolved.share == pytest.approx(flags / node.cluster.size)
     assert found["Sentiment"].value in {"Neutral", "Negative", "Positive"}
@@ -254,6 +256,17 @@ def test_reader_removes_personal_details(
     assert "ann@" not in str(reading.messages)
     raw = reading_of(item, tree, raw=True)
     assert raw.messages[0].parts[0].text == "I am at ann@example.org now"
+
+
+def test_reader_marks_the_words_of_the_clusters_name(done: AnalysisSession) -> None:
+    item = done.items.filter(memberships__cluster__key=0).first()
+    assert item is not None
+    item.conversation.messages = [{"role": "user", "content": "My PASSWORDS are about to reset."}]
+    item.conversation.save()
+    reading = reading_of(item_for(done, item.position), tree_of(done))
+    marked = [part.text for part in reading.messages[0].parts if part.marked]
+    assert marked == ["PASSWORDS", "reset"]
+    assert "".join(part.text for part in reading.messages[0].parts).startswith("My PASSWORDS are")
 
 
 def test_reader_shows_long_conversations_in_pages(done: AnalysisSession) -> None:
