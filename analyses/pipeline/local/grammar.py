@@ -18,6 +18,9 @@ PHRASE_WORDS = 3
 """Longest noun phrase kept; longer ones are names of single things, not of groups."""
 
 _TOKEN = re.compile(r"[A-Za-z]+(?:['’\-][A-Za-z]+)*|\d+|[^\w\s]")
+_REFERENCE = re.compile(r"\b[A-Za-z]{1,4}[-–#]?\d[\w-]{2,40}")
+"""Order numbers and the like: they name one thing of one person."""
+
 _DETERMINERS = word_set(
     "a an the my our your his her their its this that these those some any another each every "
     "no all both one two three four five six several few many"
@@ -147,7 +150,7 @@ class Phrase:
 
 def tokens(text: str) -> list[str]:
     """Words, numbers and marks of a text, case kept."""
-    return _TOKEN.findall(text.replace("’", "'"))
+    return _TOKEN.findall(_REFERENCE.sub(" ", text.replace("’", "'")))
 
 
 def noun_phrases(parts: Sequence[str], states: frozenset[str] = frozenset()) -> list[Phrase]:

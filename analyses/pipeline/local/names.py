@@ -122,10 +122,11 @@ def _worded(ranked: Sequence[Key], inside: Tally) -> str:
         if inside.frames[frame] >= inside.count / 3:
             return f"{lead} {joined([_thing(key, inside) for key in ranked[:3]])}"
     ranked = _acted_on_first(ranked, inside)
-    lacking = inside.share(ranked[0]) < MIXED and not verb_for(ranked[0], inside)
+    first = ranked[0]
+    settled = verb_for(first, inside) or _problem(first, inside)
+    lacking = inside.share(first) < MIXED and not settled
     if inside.count > FEW and lacking:
         return _mixed(ranked, inside)
-    first = ranked[0]
     problem = _problem(first, inside)
     verb = verb_for(first, inside)
     acting = sum(times for (_, thing), times in inside.acts.items() if thing == first)

@@ -22,13 +22,17 @@ FLOOR = 0.03
 
 
 def phrase_shares(texts: Sequence[str]) -> Mapping[Key, float]:
-    """Share of longer texts that hold a noun phrase (a dictionary concept, if not English)."""
+    """Share of longer texts that hold a noun phrase (a dictionary concept, if not English).
+
+    A single word counts only behind an article or the like, which tells things from other words.
+    """
     counts: Counter[Key] = Counter()
     for text in texts[:TEXTS_READ]:
         language, body = marked_language(text[:CHARACTERS_READ])
         keys: set[Key] = set()
         if not language:
-            keys = {phrase.key for phrase in noun_phrases(tokens(body))}
+            phrases = noun_phrases(tokens(body))
+            keys = {p.key for p in phrases if p.determiner or len(p.key) > 1}
         elif body.isascii():
             keys = {(word,) for word in body.split()}
         counts.update({key for key in keys if _tells(key)})
