@@ -118,4 +118,4 @@ async def test_two_thousand_texts_are_quick():
     started = time.process_time()
     matrix = await LocalEmbedder(7)(texts)
     assert matrix.shape[0] == 2000
-    assert time.process_time() - started < 3  # measured 0.5 s; the bar is 1.5 s
+    assert time.process_time() - started < 3  # the bar is 1.5 s on a quiet core
