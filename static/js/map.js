@@ -73,18 +73,20 @@ export class ClioMap {
       for (let place = this.k[i]; place !== undefined && place !== NONE; place = up[place]) counts[place][square(i)] += 1;
     }
     const best = counts.map(fullest);
-    const sums = this.clusters.map(() => [0, 0, 0]);
+    const sums = this.clusters.map(() => [0, 0, 0, 0]);
     for (let i = 0; i < this.count; i++) {
       for (let place = this.k[i]; place !== undefined && place !== NONE; place = up[place]) {
         if (!near(square(i), best[place])) continue;
         sums[place][0] += this.x[i];
         sums[place][1] += this.y[i];
         sums[place][2] += 1;
+        sums[place][3] += this.x[i] ** 2 + this.y[i] ** 2;
       }
     }
     this.clusters.forEach((cluster, place) => {
-      const [x, y, n] = sums[place];
+      const [x, y, n, squares] = sums[place];
       cluster.at = n ? [x / n, y / n] : null;
+      cluster.spread = n ? Math.sqrt(Math.max(0, squares / n - (x / n) ** 2 - (y / n) ** 2)) : 0;
     });
   }
 

@@ -48,6 +48,7 @@ function wrap(label) {
 
 // --- Where a label goes ----------------------------------------------------------------------
 
+const ISLAND = 26; // pixels
 export const GRID = 24; // squares along each side of the map
 
 export const gridLine = value => Math.max(0, Math.min(GRID - 1, Math.floor(((value + 1) / 2) * GRID)));
@@ -85,7 +86,10 @@ function labelled(map) {
 
 // Where a label goes: its lines, the middle of its box, and the box itself.
 function boxOf(map, cluster, lines) {
-  const [x, y] = map.toScreen(...cluster.at);
+  const [x, middle] = map.toScreen(...cluster.at);
+  const spread = cluster.spread * map.scale * map.view.zoom;
+  // Over a small island a label would hide the dots it names, so it stands above them.
+  const y = spread < ISLAND ? middle - spread - 7.5 * lines.length - 4 : middle;
   if (x < 10 || y < 10 || x > map.width - 10 || y > map.height - 10) return null;
   const wide = Math.max(...lines.map(line => map.pen.measureText(line).width)) / 2;
   const high = (lines.length * 15) / 2;
