@@ -223,7 +223,10 @@ class Floors:
 
 @dataclass(frozen=True, slots=True)
 class MapInputs:
-    """``labels`` colour and loosely guide nothing: the layout comes from vectors alone."""
+    """``labels`` are the rows' themes, negative for none: they draw a theme's rows together.
+
+    With no label, or one for all, the layout comes from the vectors alone.
+    """
 
     vectors: Matrix
     labels: Labels

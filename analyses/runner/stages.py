@@ -11,6 +11,7 @@ import numpy as np
 
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
+from analyses.pipeline.base import REST, Labels
 from analyses.pipeline.cluster import ClusterStage
 from analyses.pipeline.embed import EmbedStage
 from analyses.pipeline.hierarchy import HierarchyStage
@@ -27,7 +28,7 @@ from analyses.pipeline.records import (
 )
 from analyses.runner import finals, previews, saving
 from analyses.runner.job import Handler, Job
-from analyses.runner.sources import read_rows, sources
+from analyses.runner.sources import read_rows, rows_by_node, sources
 
 
 async def prepare(job: Job) -> None:
@@ -113,7 +114,8 @@ async def hierarchy(job: Job) -> None:
 async def draw_map(job: Job) -> None:
     """Places of all conversations read."""
     vectors = np.asarray(await job.db(artifacts.load, job.session, ArtifactKind.VECTORS))
-    inputs = MapInputs(vectors=vectors, labels=np.zeros(len(vectors), dtype=np.int32))
+    themes = await job.db(_themes, job.session, len(vectors))
+    inputs = MapInputs(vectors=vectors, labels=themes)
     (layout,) = await job.records(MapStage(), inputs)
     path = artifacts.write_array(job.session, ArtifactKind.MAP, job.batch.fence, to_u16(layout.xy))
 
@@ -137,6 +139,17 @@ async def provisional(job: Job) -> None:
     result = await preview(inputs, job.context)
     path = await job.db(previews.store, job.session, job.batch, result)
     await job.save(lambda session: previews.save(session, result, path), done=0)
+
+
+def _themes(session: AnalysisSession, size: int) -> Labels:
+    """The theme of every row, -1 for rows of none."""
+    nodes = finals.nodes_of(session)
+    groups = rows_by_node(nodes, finals.labels_of(session))
+    themes = np.full(size, REST, dtype=np.int32)
+    for node in nodes:
+        if node.parent is None:
+            themes[groups[node.key]] = node.key
+    return themes
 
 
 def _clustered(session: AnalysisSession) -> tuple[Any, Any, Any, Any]:

@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from sklearn.manifold import trustworthiness
 
 from analyses.pipeline.base import Context, Stopped
-from analyses.pipeline.map import MapParams, MapStage, draw, from_u16, scale, to_u16
+from analyses.pipeline.map import MapParams, MapStage, _pacmap, draw, from_u16, pulled, to_u16
 from analyses.pipeline.neighbours import nearest
 from analyses.pipeline.records import MapInputs
+from analyses.pipeline.spread import fan_out, scale, spread
 
 
 def blobs(size: int, width: int = 50, groups: int = 12, seed: int = 0):
@@ -81,11 +84,136 @@ def test_rows_beyond_the_landmarks_join_their_own_kind():
     assert (away.argmin(axis=1) == labels).mean() > 0.97
 
 
-def test_same_seed_same_map_and_labels_guide_nothing():
-    vectors, _ = blobs(400)
-    one, two = draw(vectors, MapParams(), 3), draw(vectors, MapParams(), 3)
+def test_same_seed_same_map_and_one_label_guides_nothing():
+    vectors, labels = blobs(400)
+    one, two = draw(vectors, MapParams(), 3, labels), draw(vectors, MapParams(), 3, labels)
     assert (one.xy == two.xy).all()
-    assert not (one.xy == draw(vectors, MapParams(), 4).xy).all()
+    assert not (one.xy == draw(vectors, MapParams(), 4, labels).xy).all()
+    plain = draw(vectors, MapParams(), 3).xy
+    for alike in (np.zeros(400, np.int32), np.full(400, -1, np.int32)):
+        assert (draw(vectors, MapParams(), 3, alike).xy == plain).all()
+
+
+def themed(size: int):
+    """Tight clusters with nothing in common, five of each of six themes: what smoothing leaves."""
+    vectors, cluster = blobs(size, width=100, groups=30, seed=1)
+    return vectors, cluster, (cluster % 6).astype(np.int32)
+
+
+def near(xy, labels, count=15):
+    """Share of the nearest dots with the same label."""
+    _, found = cKDTree(xy).query(xy, k=count + 1)
+    return (labels[found[:, 1:]] == labels[:, None]).mean()
+
+
+def test_a_theme_is_a_region():
+    vectors, cluster, themes = themed(1200)
+    middles = {}
+    for key, labels in {"plain": None, "themed": themes}.items():
+        xy = draw(vectors, MapParams(), 7, labels).xy
+        assert near(xy, cluster) > 0.9
+        middles[key] = np.stack([xy[cluster == index].mean(axis=0) for index in range(30)])
+    kin = {key: near(places, np.arange(30) % 6, 2) for key, places in middles.items()}
+    # The clusters have nothing in common, so by chance four of the other 29 are kin.
+    assert kin["themed"] > 0.35
+    assert kin["plain"] < 0.25
+
+
+def test_rows_without_theme_stay_and_narrow_cones_are_pulled_alike():
+    vectors, _, themes = themed(300)
+    rows = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    themes[:50] = -1
+    moved = pulled(rows, themes)
+    assert np.allclose(moved[:50], rows[:50], atol=1e-6)
+    assert np.allclose(np.linalg.norm(moved, axis=1), 1, atol=1e-5)
+
+    cone = rows + 3 * np.eye(rows.shape[1], dtype=np.float32)[0]
+    cone /= np.linalg.norm(cone, axis=1, keepdims=True)
+    for points in (rows, cone):
+        assert contrast(pulled(points, themes), themes) > 1.2 * contrast(points, themes)
+
+
+def contrast(points, themes):
+    """How much further rows of other themes are than rows of the same."""
+    points, themes = points[themes >= 0], themes[themes >= 0]
+    apart = 1 - points @ points.T
+    kin = themes[:, None] == themes[None, :]
+    return apart[~kin].mean() / apart[kin].mean()
+
+
+def clumps(sizes, width=0.004, seed=0):
+    """What PaCMAP makes of smoothed vectors: points with nothing between them."""
+    dice = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    centres = np.array([[-0.8, -0.7], [0.9, -0.6], [0.0, 0.0], [-0.5, 0.9], [0.7, 0.8]])
+    xy = centres[labels] + width * dice.normal(size=(labels.size, 2))
+    return xy.astype(np.float32), labels
+
+
+def cells(xy, across=40):
+    """Share of the plane's cells that hold a dot."""
+    return len(np.unique(np.floor(xy * across / 2), axis=0)) / across**2
+
+
+def test_spread_turns_points_into_clouds():
+    xy, labels = clumps([400, 400, 200, 100, 100])
+    wide = spread(xy, 7)
+    assert cells(xy) < 0.02
+    assert 0.15 < cells(wide) < 0.6
+    assert near(wide, labels) > 0.99
+    assert (np.ptp(wide, axis=0) > 1.85).all()
+    # Single dots can be told apart: 2 px across a map of 400 px.
+    gaps = cKDTree(wide).query(wide, k=2)[0][:, 1]
+    assert np.median(gaps) > 0.01
+    areas = [np.prod(wide[labels == index].std(axis=0)) for index in range(5)]
+    # Four times as many dots: more room, if not four times as much, as the flow stops early.
+    assert 1.7 < np.mean(areas[:2]) / np.mean(areas[3:]) < 8
+
+
+def test_spread_keeps_neighbours_and_survives_strays():
+    vectors, labels = blobs(1500, width=20)
+    raw = scale(_pacmap(vectors, 15, 7))
+    before = trustworthiness(vectors, raw, n_neighbors=15)
+    wide = spread(raw, 7)
+    assert trustworthiness(vectors, wide, n_neighbors=15) > 0.97 * before
+    assert near(wide, labels) > 0.98
+    assert (wide == spread(raw, 7)).all()
+    stray = np.vstack([raw * 0.05, [[1, 1], [-1, 1]]]).astype(np.float32)
+    assert (spread(scale(stray), 7)[:-2].std(axis=0) > 0.3).all()
+
+
+@pytest.mark.parametrize("size", [1, 2, 15])
+def test_spread_of_few(size):
+    for xy in (np.zeros((size, 2), np.float32), clumps([size])[0]):
+        wide = spread(xy, 7)
+        assert wide.shape == (size, 2)
+        assert np.isfinite(wide).all()
+        assert (np.abs(wide) <= 1).all()
+
+
+@pytest.mark.parametrize(("kinds", "copies"), [(4, 3), (5, 40), (25, 20)])
+def test_no_dot_hides_another(kinds, copies):
+    vectors, _ = blobs(kinds)
+    xy = draw(np.tile(vectors, (copies, 1)), MapParams(), 7).xy
+    assert len(np.unique(to_u16(xy), axis=0)) == kinds * copies
+    kind = np.tile(np.arange(kinds), copies)
+    assert near(xy, kind, 2) > 0.9
+
+
+def test_fan_out_moves_copies_only():
+    xy = np.array([[0, 0], [0.5, 0.5], [0, 0], [0, 0]], dtype=np.float32)
+    moved = fan_out(xy)
+    assert (moved[:2] == xy[:2]).all()
+    gaps = np.linalg.norm(moved[:, None] - moved[None], axis=2)[np.triu_indices(4, 1)]
+    assert gaps.min() > 0.1
+
+
+def test_large_maps_get_their_room_quickly():
+    xy, labels = clumps([2500, 2500, 2000, 1500, 1500])
+    start = time.process_time()
+    wide = spread(xy, 7)
+    assert time.process_time() - start < 0.5
+    assert near(wide, labels) > 0.99
 
 
 def test_scale_survives_strays():
