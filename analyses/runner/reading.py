@@ -131,5 +131,6 @@ class Reader:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self.fill()
+        if not task.cancelled():
+            self.fill()
         self._wake()
