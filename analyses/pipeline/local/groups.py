@@ -13,6 +13,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from analyses.pipeline.local.grammar import base_form, plural, singular
 from analyses.pipeline.local.reading import joined
+from analyses.pipeline.local.requests import AUXILIARY, lower_first
 from analyses.pipeline.local.words import content_words
 
 OBJECTS = 3
@@ -64,10 +65,18 @@ def theme_text(children: Sequence[Mapping[str, Any]], taken: Sequence[str]) -> t
     total = sum(size for *_, size in parsed)
     objects = _main_objects(parsed, total)
     verb = _main_verb(parsed, total)
-    name = f"{verb} {joined(objects)}" if objects else str(children[0]["name"])
+    name = _theme_name(verb, objects) if objects else str(children[0]["name"])
     if name.casefold() in {other.casefold() for other in taken}:
         name = str(children[0]["name"])
     return name, _description(children, total)
+
+
+def _theme_name(verb: str, objects: Sequence[str]) -> str:
+    """The things alone where the verb says nothing more, else what is done to them."""
+    listed = joined(objects)
+    if verb in ("Ask about", "Solve problems with"):
+        return listed[:1].upper() + listed[1:]
+    return f"{verb} {listed}"
 
 
 def _parsed(name: str) -> tuple[str, list[str]]:
@@ -79,6 +88,9 @@ def _parsed(name: str) -> tuple[str, list[str]]:
         if name.startswith(f"{lead} "):
             shown = "Solve problems with" if lead in _TROUBLE else lead
             return shown, _objects(name[len(lead) :])
+    subject = _subject(name)
+    if subject:
+        return "Solve problems with", _objects(lower_first(subject))
     parts = name.split(" ")
     count = 1
     while count + 1 < len(parts) and parts[count] == "or" and base_form(parts[count + 1].lower()):
@@ -86,8 +98,28 @@ def _parsed(name: str) -> tuple[str, list[str]]:
     if count < len(parts) and parts[count] == "up":
         count += 1
     if not base_form(parts[0].lower()):
-        return "Handle", _objects(name)
+        return "Solve problems with", _objects(lower_first(name))
     return " ".join(parts[:count]), _objects(" ".join(parts[count:]))
+
+
+def _subject(name: str) -> str:
+    """What a clause such as "Hub won't connect" is about; "" for names that are no clause."""
+    head = AUXILIARY.split(name, maxsplit=1)[0].strip()
+    parts = head.split(" ")
+    if _inflected(parts[0]) and len(parts) > 1:
+        parts = parts[1:]
+    for place, word in enumerate(parts[1:], start=1):
+        if _inflected(word):
+            parts = parts[:place]
+            break
+    found = " ".join(parts)
+    return "" if found == name or not head else found
+
+
+def _inflected(word: str) -> bool:
+    """Whether a word is a form of a verb such as "comes" or "ended", rather than its base."""
+    base = base_form(word.lower())
+    return bool(base) and base != word.lower()
 
 
 _FOREIGN = re.compile(r"^(?:Talk|Ask) in [A-Z][a-z]+ about ")

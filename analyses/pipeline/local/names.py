@@ -19,6 +19,7 @@ from analyses.pipeline.local.candidates import (
     tally,
     with_article,
 )
+from analyses.pipeline.local.clauses import typical_clause
 from analyses.pipeline.local.grammar import (
     adjectives,
     plural,
@@ -53,6 +54,9 @@ AGREED = 0.15
 TROUBLED = 0.35
 """Share of members with something wrong from which a group is about problems."""
 
+LOOSE = ("Ask about", "Ask in ", "Solve a problem")
+"""Beginnings of names that found a subject but nothing that is done or wrong with it."""
+
 TEXTS_READ = 50
 CHARACTERS_READ = 600
 
@@ -67,6 +71,9 @@ def keyphrase_name(sample: Mapping[str, Any]) -> tuple[str, str]:
         if ranked
         else _from_texts(sample) or _plain_words(members, outsiders, inside)
     )
+    if name.startswith(LOOSE):
+        # A subject alone says little; what people typically say about it says more.
+        name = typical_clause(sample.get("members") or (), sample.get("outsiders") or ()) or name
     size = int(sample.get("size", len(members)))
     return name, _description(name, inside, ranked, size)
 

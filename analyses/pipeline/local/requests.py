@@ -60,7 +60,7 @@ _CUT = re.compile(
     r"|while|please|thanks|as soon as|and i|and my|and the|and can|and could|so i|so can)\b",
     re.IGNORECASE,
 )
-_AUXILIARY = re.compile(
+AUXILIARY = re.compile(
     r"\b(?:is|are|was|were|has|have|had|did|does|do|doesn['’]?t|didn['’]?t|isn['’]?t|wasn['’]?t"
     r"|hasn['’]?t|haven['’]?t|won['’]?t|can['’]?t|cannot|not|never|keeps?|got|shows?|says)\b",
     re.IGNORECASE,
@@ -94,7 +94,7 @@ def worded_request(sentence: str) -> tuple[str, int]:
     if want:
         rest = _cut(text[want.end() :])
         if rest:
-            return f"{'Find' if want.group('seek') else 'Get'} {_lower_first(rest)}", 2
+            return f"{'Find' if want.group('seek') else 'Get'} {lower_first(rest)}", 2
     question = _QUESTION.match(text) or (_YES_NO.match(text) if text.endswith("?") else None)
     if question and text[question.end() :].strip(" ?.!"):
         about = _about(text[question.end() :])
@@ -124,7 +124,7 @@ def _about(rest: str) -> str:
     body = _cut(_KNOW.sub("", rest))
     lead = _ABOUT.match(body)
     thing = body[lead.end() :] if lead else body
-    cut = _AUXILIARY.split(thing, maxsplit=1)[0].strip()
+    cut = AUXILIARY.split(thing, maxsplit=1)[0].strip()
     thing = cut or thing
     useful = [word for word in words(thing) if word not in all_stop_words()]
     if not useful:
@@ -133,7 +133,7 @@ def _about(rest: str) -> str:
     if base_form(first) == first and not lead:
         return ""
     owner = lead.group().lower() if lead else ""
-    return f"Ask about {owner if owner in ('my ', 'the ', 'our ') else ''}{_lower_first(thing)}"
+    return f"Ask about {owner if owner in ('my ', 'the ', 'our ') else ''}{lower_first(thing)}"
 
 
 def _cut(text: str) -> str:
@@ -143,7 +143,8 @@ def _cut(text: str) -> str:
     return " ".join(kept.split()[:REQUEST_WORDS]).strip(" ,;:-–")
 
 
-def _lower_first(text: str) -> str:
+def lower_first(text: str) -> str:
+    """``text`` with a small first letter, unless its first word is a name or an acronym."""
     first = text.split(" ", 1)[0]
     return text if first.isupper() or not first[1:].islower() else text[:1].lower() + text[1:]
 

@@ -101,7 +101,7 @@ def test_renaming_tells_groups_apart():
             [("Talk about dogs and food", 9), ("Talk about cats", 5)],
             "Talk about dogs, cats and food",
         ),
-        ([("Report a declined card", 9), ("Ask about a card", 8)], "Solve problems with cards"),
+        ([("Report a declined card", 9), ("Ask about a card", 8)], "Cards"),
     ],
 )
 def test_themes_are_worded_from_their_clusters(children, expected):
