@@ -38,7 +38,7 @@ FAR_PAIRS = 1.0
 
 PULL = 0.7
 """How far rows are moved towards their theme, in standard deviations of all rows. By eye: 0.4 leaves
-themes in pieces, 1 squeezes the small ones."""
+themes in pieces, 1 looks much the same."""
 
 _lock = threading.Lock()
 """PaCMAP keeps its random state in a module global, so only one fit may run at a time."""

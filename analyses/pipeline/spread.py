@@ -20,7 +20,7 @@ from analyses.pipeline.base import Matrix
 Grid = npt.NDArray[np.float64]
 
 CELLS = 128
-"""Cells of the density grid along each side; a step of the flow takes 2 ms."""
+"""Cells of the density grid along each side; a step of the flow takes 0.5 ms."""
 
 PASSES = 2
 """Flows, each from the density the one before left: the first opens what lay within one cell. A
@@ -39,7 +39,8 @@ BEGIN = 0.5
 """Time at which the flow begins, in squares of a cell: the first smoothing of the counts."""
 
 GROWTH = 1.3
-"""Each step lasts this much longer than the one before; a tenth gives the same picture."""
+"""Each step lasts this much longer than the one before; a tenth (1.1) moves the
+median dot by half the distance between dots."""
 
 MARGIN = 0.1
 """Empty border, or clouds at the edge would be pressed flat against it."""
