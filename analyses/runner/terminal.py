@@ -56,7 +56,8 @@ def follow(session: AnalysisSession, abandon: Callable[[], NoReturn]) -> Analysi
     Raises :class:`Interrupted` after Ctrl-C. Calls in flight get :data:`GRACE` seconds to end;
     when something will not, ``abandon`` must leave the process, and the next start asks again.
     """
-    if session.status not in ENDED:
+    stopped = ENDED
+    while session.status not in stopped:
         connections.close_all()
         helper = _helper(session.pk)
         try:
@@ -65,7 +66,9 @@ def follow(session: AnalysisSession, abandon: Callable[[], NoReturn]) -> Analysi
             _end(helper)
         if interrupted:
             raise Interrupted
-    session.refresh_from_db()
+        # A worker also ends when the machine slept past its leases; then another goes on.
+        session.refresh_from_db()
+        stopped = STOPPED
     return session
 
 
@@ -131,19 +134,21 @@ async def _follow(session_id: int, helper: BaseProcess, abandon: Callable[[], No
 
 async def _watch(session_id: int, worker: Worker, over: asyncio.Event) -> None:
     """Show progress, take back dead leases, and end the worker when the analysis ends."""
-    show = _Bar() if sys.stderr.isatty() else _Lines()
     ticked = 0.0
-    with show:
-        while not over.is_set():
-            if time.monotonic() - ticked > TICK_EVERY:
-                ticked = time.monotonic()
-                await worker.db(_tick, session_id)
-            session = await worker.db(_load, session_id)
-            show.update(session)
-            if session.status in STOPPED:
-                over.set()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), LOOK_EVERY)
+    try:
+        with _Bar() if sys.stderr.isatty() else _Lines() as show:
+            while not over.is_set():
+                if time.monotonic() - ticked > TICK_EVERY:
+                    ticked = time.monotonic()
+                    await worker.db(_tick, session_id)
+                session = await worker.db(_load, session_id)
+                show.update(session)
+                if session.status in STOPPED:
+                    return
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), LOOK_EVERY)
+    finally:
+        over.set()
 
 
 def _load(session_id: int) -> AnalysisSession:
@@ -151,9 +156,9 @@ def _load(session_id: int) -> AnalysisSession:
     session = AnalysisSession.objects.prefetch_related("stages").get(pk=session_id)
     if session.chat_id:
         spent = LlmCall.objects.filter(analysis_id=session_id).aggregate(
-            cost=Sum("cost"), unpriced=Count("pk", filter=Q(cost=None, state=CallState.OK))
+            dollars=Sum("cost"), unpriced=Count("pk", filter=Q(cost=None, state=CallState.OK))
         )
-        session.cost, session.unpriced_calls = spent["cost"] or Decimal(0), spent["unpriced"]
+        session.cost, session.unpriced_calls = spent["dollars"] or Decimal(0), spent["unpriced"]
     return session
 
 

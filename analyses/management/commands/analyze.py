@@ -98,8 +98,7 @@ class Command(BaseCommand):
             fresh=options["fresh"],
         )
         if known and session.ended:
-            self.stderr.write("This file was analysed before with these settings; --fresh reads")
-            self.stderr.write("it again.")
+            self.stderr.write("Analysed before with these settings. Use --fresh to read it again.")
         elif known:
             self.stderr.write(f"Going on with analysis {session.number} of this file.")
         if not session.ended:
