@@ -32,7 +32,7 @@ STAGES: tuple[StagePlan, ...] = (
     StagePlan("name", "Name", ("cluster",), 10),
     StagePlan("hierarchy", "Arrange", ("name",), 8),
     StagePlan("privacy", "Privacy", ("hierarchy",), 5),
-    StagePlan("map", "Map", ("embed",), 6),
+    StagePlan("map", "Map", ("hierarchy",), 6),
     StagePlan("insights", "Insights", ("privacy",), 4),
     StagePlan("report", "Report", ("insights", "map"), 4),
 )
