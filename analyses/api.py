@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Router
+from ninja import Query, Router
 
 from accounts.models import Role
 from accounts.services import require
@@ -22,8 +22,9 @@ from analyses.schemas import (
 )
 from analyses.selectors.sessions import project_for, session_for
 from analyses.selectors.starting import choice_of
+from analyses.selectors.tree import tree_of
 from core.errors import NotFound
-from core.events import last_seq, since
+from core.events import since
 from core.paging import page
 
 router = Router(tags=["Analyses"])
@@ -80,7 +81,7 @@ def results(request: HttpRequest, slug: str, number: int) -> Any:
     return {
         "status": session.status,
         "clusters": export.clusters_json(session),
-        "withheld": session.clusters.filter(shown=False).count(),
+        "withheld": tree_of(session).hidden_groups,
         "insights": list(session.insights.select_related("cluster")),
         "report": export.report_json(session),
     }
@@ -94,15 +95,17 @@ def conversations(
     session = session_for(request.auth, slug, number)
     rows = session.items.select_related("conversation").prefetch_related("values__facet")
     rows = rows.defer("conversation__messages", "conversation__metadata")
-    return page(rows, cursor, limit, newest_first=False)
+    return page(rows, cursor, limit, newest_first=False, by="position")
 
 
 @router.get(ONE + "/events", response=EventPage)
-def events(request: HttpRequest, slug: str, number: int, after: int = 0) -> Any:
+def events(
+    request: HttpRequest, slug: str, number: int, after: Annotated[int, Query(ge=0, le=10**18)] = 0
+) -> Any:
     """What happened after an event number; nothing is skipped."""
     session = session_for(request.auth, slug, number)
     items = list(since(session.topic, after))
-    return {"items": items, "last": items[-1]["seq"] if items else last_seq(session.topic)}
+    return {"items": items, "last": items[-1]["seq"] if items else after}
 
 
 @router.get(ONE + "/conversations.csv")

@@ -60,14 +60,16 @@ def conversations_csv(session: AnalysisSession) -> Iterator[str]:
     """
     specs = list(session.template_version.facets.all())
     yield _line(["id", "theme", "cluster", *(facet.key for facet in specs), "x", "y"])
-    columns = facet_columns(session)
-    answers = list(zip(*(columns[facet.key] for facet in specs), strict=True))
-    places = _places(session)
-    groups = _groups(session)
-    read = iter(_read_positions(session))
-    following, row = next(read, None), 0
+    # First what the end of reading brings, then what was read: then the rows of both agree.
+    places, groups = _places(session), _groups(session)
+    items = session.items.filter(outcome=Outcome.READ).order_by("position")
+    read = list(items.values_list("position", "pk"))
+    row_of = {position: row for row, (position, _) in enumerate(read)}
+    columns = facet_columns(session, [pk for _, pk in read])
+    answers = [columns[facet.key] for facet in specs]
     for position, external_id in _ids(session):
-        if position != following:
+        row = row_of.get(position)
+        if row is None:
             yield _line([safe_id(external_id), *[""] * (len(specs) + 4)])
             continue
         theme, cluster = groups.get(row, ("", ""))
@@ -77,23 +79,17 @@ def conversations_csv(session: AnalysisSession) -> Iterator[str]:
                 safe_id(external_id),
                 safe(theme),
                 safe(cluster),
-                *(safe(_text(answer)) for answer in (answers[row] if answers else ())),
+                *(safe(_text(column[row])) for column in answers),
                 _coordinate(x),
                 _coordinate(y),
             ]
         )
-        following, row = next(read, None), row + 1
 
 
 def _ids(session: AnalysisSession) -> Iterator[tuple[int, str]]:
     """Position and id of every conversation the analysis is about, in order."""
     rows = session.dataset.conversations.filter(position__lt=session.total).order_by("position")
     return rows.values_list("position", "external_id").iterator(CHUNK)
-
-
-def _read_positions(session: AnalysisSession) -> Iterator[int]:
-    rows = session.items.filter(outcome=Outcome.READ).order_by("position")
-    return rows.values_list("position", flat=True).iterator(CHUNK)
 
 
 def _groups(session: AnalysisSession) -> dict[int, tuple[str, str]]:
@@ -162,7 +158,7 @@ def run_json(session: AnalysisSession) -> dict[str, Any]:
         "read": session.read_count,
         "failures": session.failed_count,
         "clusters": session.clusters.filter(provisional=False, leaf__isnull=False).count(),
-        "withheld": session.clusters.filter(provisional=False, shown=False).count(),
+        "withheld": tree_of(session).hidden_groups,
         "seconds": {
             "first_provisional": after(session.first_preview_at),
             "stages": {stage.key: after(stage.finished_at) for stage in session.stages.all()},

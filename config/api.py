@@ -6,7 +6,7 @@ from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, ValidationError
+from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.security import HttpBearer, SessionAuth
 
 from accounts.models import User
@@ -22,6 +22,8 @@ class Session(SessionAuth):
 
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
         """The signed-in person."""
+        if "Authorization" in request.headers:  # a key that is wrong is no reason to try a cookie
+            return None
         user = request.user
         return user if isinstance(user, User) and user.is_active else None
 
@@ -75,6 +77,16 @@ def malformed(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """A body or query of the wrong shape."""
     fields = {".".join(str(part) for part in item["loc"][1:]): item["msg"] for item in error.errors}
     return _answer(request, Invalid(fields=fields))
+
+
+REFUSALS = {400: "invalid", 403: "forbidden", 404: "not_found"}
+
+
+@api.exception_handler(HttpError)
+def unusual(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """What the framework itself refuses: a body that is no JSON, a missing CSRF token."""
+    code = REFUSALS.get(error.status_code, "invalid")
+    return _answer(request, AppError(code, status=error.status_code, why=f"{error.message}."))
 
 
 @api.exception_handler(AuthenticationError)

@@ -31,7 +31,7 @@ from projects.models import (
 )
 from projects.readers import recognise
 from projects.readers.base import Parsed, Problem
-from projects.services import free_slug, stored, uploads
+from projects.services import free_slug, set_aside, stored, uploads
 
 log = logging.getLogger("openclio.imports")
 
@@ -66,6 +66,9 @@ def run_import(record_id: int, progress: Progress | None = None) -> bool:
         log.warning("Import %s was taken by another worker.", record.pk)
     except AppError as error:
         run.refuse(error.text)
+    except Exception as error:
+        log.exception("Import %s broke.", record.pk)
+        run.broke(type(error).__name__)
     finally:
         heart.stop()
     return True
@@ -178,8 +181,18 @@ class _Run:
                 return
             self.record.conversations.all().delete()
             Import.objects.filter(pk=self.record.pk).update(error=reason[:2000])
-            Dataset.objects.filter(pk=self.dataset.pk).update(status=DatasetStatus.FAILED)
-            publish(f"dataset:{self.dataset.pk}", ImportEnded(accepted=0, error=reason[:300]))
+            set_aside(self.record, reason)
+
+    def broke(self, error: str) -> None:
+        """A fault of ours or of the machine: it is tried again, three times in all."""
+        reason = f"Reading the file failed three times: {error}."
+        with transaction.atomic():
+            try:
+                spent = work.fail(self.record, reason)
+            except work.LeaseLost:
+                return
+            if spent:
+                set_aside(self.record, reason)
 
 
 def _count(dataset: Dataset) -> None:

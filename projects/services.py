@@ -18,8 +18,11 @@ from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
 from core import q2, work
 from core.errors import AppError, Invalid
+from core.events import publish
 from core.models import WorkStatus
-from projects.models import Conversation, Dataset, Import, Project
+from projects.documents import clean
+from projects.events import ImportEnded
+from projects.models import Conversation, Dataset, DatasetStatus, Import, Project
 
 UPLOAD_LIMIT = 2 * 1000**3
 """Largest file accepted, in bytes."""
@@ -33,14 +36,15 @@ def create_project(
 ) -> Project:
     """A new project. Raises ``Forbidden`` below Analyst, ``Invalid`` for an empty name."""
     require(actor, workspace, Role.ANALYST)
-    if not name.strip():
+    name = clean(name).strip()
+    if not name:
         raise Invalid(fields={"name": "Give the project a name."})
     with transaction.atomic():
         project = Project.objects.create(
             workspace=workspace,
-            name=name.strip()[:120],
+            name=name[:120],
             slug=free_slug(name),
-            description=description.strip()[:2000],
+            description=clean(description).strip()[:2000],
             created_by=actor,
         )
         audit(workspace=workspace, actor=actor, action="project.created", obj=project)
@@ -64,7 +68,7 @@ def upload(
     the reading to the caller.
     """
     require(actor, project.workspace, Role.ANALYST)
-    filename = Path(str(file.name)).name[:200]
+    filename = clean(Path(str(file.name)).name)[:200]
     path, size, digest = _keep(file)
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
@@ -72,7 +76,7 @@ def upload(
         dataset = Dataset.objects.create(
             project=project,
             number=highest + 1,
-            name=name.strip()[:160] or filename,
+            name=clean(name).strip()[:160] or filename[:160],
             created_by=actor,
         )
         record = Import.objects.create(
@@ -151,9 +155,18 @@ def record_opening(*, actor: User, conversation: Conversation) -> None:
     )
 
 
+def set_aside(record: Import, reason: str) -> None:
+    """Fail the data set of an import that will not be tried again, inside a transaction."""
+    Dataset.objects.filter(pk=record.dataset_id).update(status=DatasetStatus.FAILED)
+    publish(f"dataset:{record.dataset_id}", ImportEnded(accepted=0, error=reason[:300]))
+
+
 def tick() -> None:
     """Take back imports whose worker is gone, and wake a worker for those that wait."""
-    work.reap(Import.objects.all())
+    with transaction.atomic():
+        for record in work.reap(Import.objects.all()):
+            if record.status == WorkStatus.QUARANTINED:
+                set_aside(record, record.error)
     for pk in Import.objects.filter(status=WorkStatus.PENDING).values_list("pk", flat=True)[:4]:
         if q2.waiting() < settings.WORKERS:
             q2.wake(RUN_IMPORT, pk)

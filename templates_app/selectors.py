@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User, Workspace
 from templates_app.models import AnalysisTemplate, TemplateVersion
 
 
 def templates(user: User) -> QuerySet[AnalysisTemplate]:
-    """Shipped templates and those of the person's workspaces."""
-    mine = Q(workspace=None) | Q(workspace__memberships__user=user)
-    return AnalysisTemplate.objects.filter(mine).prefetch_related("versions__facets")
+    """Shipped templates and those of the person's workspaces that have a version."""
+    mine = Q(workspace__memberships__user=user)
+    if user.acting_key is not None:
+        mine &= Q(workspace=user.acting_key.workspace_id)
+    mine |= Q(workspace=None)
+    usable = Exists(TemplateVersion.objects.filter(template=OuterRef("pk")))
+    return AnalysisTemplate.objects.filter(mine & usable).prefetch_related("versions__facets")
 
 
 def newest_version(workspace: Workspace | None, key: str) -> TemplateVersion | None:

@@ -104,9 +104,15 @@ def _read(session: AnalysisSession) -> Any:
     return AnalysisItem.objects.filter(session=session, outcome=Outcome.READ).order_by("position")
 
 
-def facet_columns(session: AnalysisSession) -> dict[str, list[FacetAnswer]]:
-    """The answers as columns: one list per facet, one entry per conversation read."""
-    row_of = {pk: row for row, pk in enumerate(_read(session).values_list("pk", flat=True))}
+def facet_columns(
+    session: AnalysisSession, items: Sequence[int] | None = None
+) -> dict[str, list[FacetAnswer]]:
+    """The answers as columns: one list per facet, one entry per conversation read.
+
+    ``items`` are the conversations' primary keys in the order wanted, by default all read so far.
+    """
+    pks = _read(session).values_list("pk", flat=True) if items is None else items
+    row_of = {pk: row for row, pk in enumerate(pks)}
     keys = {facet.pk: facet.key for facet in session.template_version.facets.all()}
     columns: dict[str, list[FacetAnswer]] = {key: [None] * len(row_of) for key in keys.values()}
     values = FacetValue.objects.filter(item__session=session, item__outcome=Outcome.READ)

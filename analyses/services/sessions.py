@@ -16,6 +16,7 @@ from analyses.services.advance import advance, locked, set_status
 from analyses.services.pumps import wake_pumps
 from core.errors import Conflict, Invalid
 from core.models import WorkStatus
+from projects.documents import clean
 from projects.models import Dataset, DatasetStatus, Project
 from providers.models import ModelDeployment
 from templates_app.models import TemplateVersion
@@ -55,7 +56,7 @@ def start_session(
             chat=chat,
             embedding=embedding,
             number=highest + 1,
-            name=name.strip()[:160] or f"{dataset.name}, analysis {highest + 1}",
+            name=clean(name).strip()[:160] or f"{dataset.name}, analysis {highest + 1}",
             params=frozen.model_dump(),
             pipeline_version=plan.PIPELINE_VERSION,
             total=total,
