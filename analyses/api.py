@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
 from accounts.models import Role
 from accounts.services import require
@@ -20,6 +20,7 @@ from analyses.schemas import (
     SessionPage,
     Wish,
 )
+from analyses.selectors.news import insights_of
 from analyses.selectors.sessions import project_for, session_for
 from analyses.selectors.starting import choice_of
 from analyses.selectors.tree import tree_of
@@ -51,7 +52,7 @@ def start(request: HttpRequest, slug: str, body: SessionIn) -> Any:
     project = project_for(request.auth, slug)
     require(request.auth, project.workspace, Role.ANALYST)
     chosen = choice_of(project, body.dataset, body.template, body.provider)
-    return 202, services.start_session(
+    started = services.start_session(
         actor=request.auth,
         project=project,
         **chosen,
@@ -59,6 +60,7 @@ def start(request: HttpRequest, slug: str, body: SessionIn) -> Any:
         limit=body.limit,
         concurrency=body.concurrency,
     )
+    return Status(202, started)
 
 
 @router.get(ONE, response=SessionDetail)
@@ -71,7 +73,7 @@ def state(request: HttpRequest, slug: str, number: int) -> Any:
 def wish(request: HttpRequest, slug: str, number: int, body: Wish) -> Any:
     """Pause, resume or cancel. Analysts and owners."""
     session = session_for(request.auth, slug, number)
-    return 202, WISHES[body.action](actor=request.auth, session=session)
+    return Status(202, WISHES[body.action](actor=request.auth, session=session))
 
 
 @router.get(ONE + "/results", response=Results)
@@ -82,7 +84,7 @@ def results(request: HttpRequest, slug: str, number: int) -> Any:
         "status": session.status,
         "clusters": export.clusters_json(session),
         "withheld": tree_of(session).hidden_groups,
-        "insights": list(session.insights.select_related("cluster")),
+        "insights": insights_of(session),
         "report": export.report_json(session),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import File, Form, Router
+from ninja import File, Form, Router, Status
 from ninja.files import UploadedFile
 
 from accounts.selectors import api_workspace
@@ -36,7 +36,7 @@ def create_project(request: HttpRequest, body: ProjectIn) -> Any:
     made = services.create_project(
         actor=request.auth, workspace=workspace, name=body.name, description=body.description
     )
-    return 201, made
+    return Status(201, made)
 
 
 @router.get("/{slug}", response=ProjectOut)
@@ -60,7 +60,7 @@ def upload_dataset(
     """Upload a file. It is read in the background; follow it at the data set's address."""
     project = selectors.project(request.auth, slug)
     record = services.upload(actor=request.auth, project=project, file=file, name=name)
-    return 202, record.dataset
+    return Status(202, record.dataset)
 
 
 @router.get("/{slug}/datasets/{int:number}", response=DatasetDetail)

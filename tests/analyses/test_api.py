@@ -1,0 +1,274 @@
+"""JSON door of analyses: start, follow, results, wishes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+
+from accounts.models import Role, User, Workspace
+from accounts.services import create_api_key
+from analyses.events import InsightsFound, StatusChanged
+from analyses.models import AnalysisSession, SessionStatus
+from core.events import publish
+from projects.models import Dataset, Project
+from providers.models import ModelDeployment, Provider, ProviderKind
+from tests.analyses import builders
+
+
+@pytest.fixture
+def program(analyst: User, workspace: Workspace) -> Client:
+    _, secret = create_api_key(actor=analyst, workspace=workspace, name="k", role=Role.ANALYST)
+    return Client(headers={"authorization": f"Bearer {secret}"}, enforce_csrf_checks=True)
+
+
+@pytest.fixture
+def base(project: Project) -> str:
+    builders.template()
+    return f"/api/v1/projects/{project.slug}/sessions"
+
+
+def post(client: Client, url: str, body: object) -> HttpResponse:
+    return client.post(url, json.dumps(body), content_type="application/json")
+
+
+def problem(answer: HttpResponse, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, Any] = json.loads(answer.content)
+    return body
+
+
+def test_start_follow_stop(program: Client, base: str, dataset: Dataset) -> None:
+    answer = post(program, base, {"dataset": dataset.number, "name": "First", "limit": 11})
+    assert answer.status_code == 202, answer.content
+    made = answer.json()
+    assert (made["number"], made["name"], made["status"], made["total"]) == (
+        1,
+        "First",
+        "running",
+        11,
+    )
+    assert [row["key"] for row in made["stages"]][:2] == ["prepare", "facets"]
+    assert made["cost"] in ("0", "0.000000", 0)
+    one = f"{base}/1"
+    assert program.get(one).json()["status"] == "running"
+    for action, status in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+        answer = post(program, f"{one}/wishes", {"action": action})
+        assert (answer.status_code, answer.json()["status"]) == (202, status)
+    problem(post(program, f"{one}/wishes", {"action": "resume"}), 409)
+    problem(post(program, f"{one}/wishes", {"action": "delete"}), 422)
+    body = program.get(f"{one}/events").json()
+    assert [row["seq"] for row in body["items"]] == list(range(1, body["last"] + 1))
+    statuses = [row["payload"]["status"] for row in body["items"] if row["kind"] == "status"]
+    assert statuses == ["running", "paused", "queued", "running", "cancelled"]
+    again = program.get(f"{one}/events?after={body['last']}").json()
+    assert again == {"items": [], "last": body["last"]}
+
+
+def test_events_never_skip(program: Client, base: str, going: AnalysisSession) -> None:
+    """What is committed between two answers comes with the second."""
+    url = f"{base}/{going.number}/events"
+    seen: list[int] = []
+    last = 0
+    with transaction.atomic():
+        publish(going.topic, *(InsightsFound(count=number) for number in range(700)))
+    for _ in range(4):
+        body = program.get(f"{url}?after={last}").json()
+        seen += [row["seq"] for row in body["items"]]
+        last = body["last"]
+        with transaction.atomic():
+            publish(going.topic, StatusChanged(status="running"))
+    assert seen == list(range(1, len(seen) + 1))
+    assert len(seen) > 700
+    for wrong in ("-1", "x", "9" * 30):
+        problem(program.get(f"{url}?after={wrong}"), 422)
+    assert program.get(f"{url}?after=100000").json() == {"items": [], "last": 100000}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "dataset"),
+        ({"dataset": 99}, "dataset"),
+        ({"dataset": 10**30}, "dataset"),
+        ({"dataset": "one"}, "dataset"),
+        ({"dataset": 1, "template": "nothing"}, "template"),
+        ({"dataset": 1, "template": "x" * 61}, "template"),
+        ({"dataset": 1, "provider": str(uuid4())}, "provider"),
+        ({"dataset": 1, "provider": "scripted"}, "provider"),
+        ({"dataset": 1, "limit": 0}, "limit"),
+        ({"dataset": 1, "concurrency": 0}, "concurrency"),
+        ({"dataset": 1, "concurrency": 5000}, "concurrency"),
+        ({"dataset": 1, "name": "x" * 161}, "name"),
+    ],
+)
+def test_wrong_fields_are_named(
+    program: Client, base: str, dataset: Dataset, body: dict[str, Any], field: str
+) -> None:
+    found = problem(post(program, base, body), 422)
+    assert field in {key.split(".")[-1] for key in found["fields"]}, found
+    assert not AnalysisSession.objects.exists()
+
+
+def test_providers_of_another_workspace_do_not_exist(
+    program: Client, base: str, dataset: Dataset, other_workspace: Workspace, workspace: Workspace
+) -> None:
+    for owner, status in ((other_workspace, 422), (workspace, 202)):
+        provider = Provider.objects.create(workspace=owner, name="S", kind=ProviderKind.SCRIPTED)
+        ModelDeployment.objects.create(provider=provider, model="m")
+        body = {"dataset": 1, "provider": str(provider.uid)}
+        assert post(program, base, body).status_code == status
+        Provider.objects.filter(pk=provider.pk).update(enabled=False)
+        assert post(program, base, body).status_code == 422
+
+
+def test_what_is_decided_here_cannot_be_set(program: Client, base: str, dataset: Dataset) -> None:
+    body = {"dataset": 1, "status": "completed", "number": 77, "cost": "9", "desired": "cancel"}
+    made = post(program, base, body).json()
+    assert (made["number"], made["status"], made["desired"]) == (1, "running", "run")
+    assert float(made["cost"]) == 0
+
+
+def test_results(program: Client, base: str, done: AnalysisSession) -> None:
+    body = program.get(f"{base}/{done.number}/results").json()
+    assert body["status"] == SessionStatus.COMPLETED
+    assert body["withheld"] == 1
+    names = {row["name"] for row in body["clusters"]}
+    assert "A secret group" not in json.dumps(body)
+    assert "Reset a forgotten password" in names
+    by_id = {row["id"]: row for row in body["clusters"]}
+    for row in body["clusters"]:
+        assert not row["provisional"]
+        if row["parent"] is not None:
+            assert by_id[row["parent"]]["level"] == row["level"] - 1
+    assert body["report"]["adds_up"] is True
+    assert [row["rank"] for row in body["insights"]] == sorted(
+        row["rank"] for row in body["insights"]
+    )
+
+
+def test_insights_about_withheld_groups_stay_inside(
+    program: Client, base: str, done: AnalysisSession
+) -> None:
+    hidden = done.clusters.get(shown=False)
+    found = program.get(f"{base}/{done.number}/results").json()["insights"]
+    assert hidden.key not in {row["cluster"] for row in found}
+    assert "About the last group." not in json.dumps(found)
+
+
+def test_provisional_results(program: Client, base: str, going: AnalysisSession) -> None:
+    body = program.get(f"{base}/{going.number}/results").json()
+    assert body["status"] == "running"
+    assert body["clusters"]
+    assert all(row["provisional"] for row in body["clusters"])
+    assert body["report"] == {}
+
+
+def test_conversations_come_in_order_without_raw_text(
+    program: Client, base: str, done: AnalysisSession
+) -> None:
+    # Written by several workers, rows are not in the order of their keys.
+    items = list(done.items.order_by("position"))
+    for item in items:
+        item.position += 1000
+    type(items[0]).objects.bulk_update(items, ["position"])
+    for place, item in enumerate(reversed(items)):
+        item.position = place
+    type(items[0]).objects.bulk_update(items, ["position"])
+    seen: list[int] = []
+    cursor = ""
+    while True:
+        body = program.get(f"{base}/{done.number}/conversations?limit=90{cursor}").json()
+        seen += [row["position"] for row in body["items"]]
+        if body["next"] is None:
+            break
+        cursor = f"&cursor={body['next']}"
+    assert seen == list(range(200))
+    first = body["items"][0]
+    assert set(first) == {"position", "id", "outcome", "title", "language", "error", "facets"}
+    assert first["facets"]["language"] == "English"
+    assert "Let me look into that." not in json.dumps(body)
+
+
+def test_csv(program: Client, base: str, done: AnalysisSession, going: AnalysisSession) -> None:
+    answer = program.get(f"{base}/{done.number}/conversations.csv")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 200
+    assert {"id", "theme", "cluster", "x", "y", "request"} <= set(rows[0])
+    assert "A secret group" not in text
+    hidden = done.clusters.get(shown=False)
+    empty = sum(row["cluster"] == "" for row in rows)
+    assert empty == hidden.memberships.count() > 0
+    sizes = {row.name: row.size for row in done.clusters.filter(shown=True, leaf__isnull=False)}
+    for name, size in sizes.items():
+        assert sum(row["cluster"] == name for row in rows) == size
+    partly = program.get(f"{base}/{going.number}/conversations.csv")
+    rows = list(csv.DictReader(io.StringIO(b"".join(partly.streaming_content).decode())))  # type: ignore[attr-defined]
+    assert sum(bool(row["request"]) for row in rows) == going.read_count
+    assert not any(row["cluster"] for row in rows)
+
+
+def test_csv_while_more_is_read_keeps_every_answer_in_its_row(
+    base: str, going: AnalysisSession
+) -> None:
+    from analyses import export
+
+    lines = export.conversations_csv(going)
+    header = next(lines)
+    first = next(lines)
+    # Meanwhile an earlier conversation and a later one are read.
+    going.items.filter(position=5).delete()
+    rest = list(lines)
+    rows = list(csv.DictReader(io.StringIO(header + first + "".join(rest))))
+    for position in (0, 6, 50, 123):
+        assert rows[position]["request"] == f"Answer {position % 7}"
+
+
+def test_lists(program: Client, base: str, done: AnalysisSession, going: AnalysisSession) -> None:
+    body = program.get(f"{base}?limit=1").json()
+    assert [row["number"] for row in body["items"]] == [going.number]
+    body = program.get(f"{base}?limit=1&cursor={body['next']}").json()
+    assert [row["number"] for row in body["items"]] == [done.number]
+    assert body["next"] is None
+
+
+def test_queries_do_not_grow_with_rows(
+    program: Client,
+    base: str,
+    done: AnalysisSession,
+    django_assert_max_num_queries: Callable[..., Any],
+) -> None:
+    for tail in ("", f"/{done.number}", f"/{done.number}/results", f"/{done.number}/conversations"):
+        with django_assert_max_num_queries(14):
+            assert program.get(base + tail).status_code == 200
+
+
+def test_ids_of_another_workspace_are_not_found(
+    program: Client,
+    done: AnalysisSession,
+    other_project: Project,
+    other_owner: User,
+    make_dataset: Callable[..., Dataset],
+    base: str,
+) -> None:
+    theirs = builders.finished(make_dataset(other_project, size=60), other_owner)
+    foreign = f"/api/v1/projects/{other_project.slug}/sessions"
+    for tail in ("", "/results", "/conversations", "/events", "/conversations.csv"):
+        problem(program.get(f"{foreign}/{theirs.number}{tail}"), 404)
+    problem(program.get(foreign), 404)
+    problem(post(program, foreign, {"dataset": 1}), 404)
+    problem(post(program, f"{foreign}/{theirs.number}/wishes", {"action": "cancel"}), 404)
+    # Neither through an address of one's own.
+    mine = program.get(f"{base}?cursor={theirs.pk + 1}").json()["items"]
+    assert {row["number"] for row in mine} == {done.number}
