@@ -19,6 +19,11 @@ MAX_DEPTH = 20
 YEARS = range(1970, 2201)
 """Times outside are placeholders or typing errors, and break calendars and time zones."""
 
+INVISIBLE = "".join(char for char in map(chr, range(0x10000)) if char.isspace()) + (
+    "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u3164"
+)
+"""White space, and characters that show nothing (Unicode, Default_Ignorable_Code_Point)."""
+
 USER_KEYS = ("user", "user_id", "end_user", "end_user_id", "customer_id")
 
 
@@ -44,11 +49,19 @@ def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
     return value if value is None or isinstance(value, int) else clean(str(value))
 
 
-def _suspect(text: str) -> bool:
-    """Whether JSON text might hold something a database refuses; most does not."""
-    if text.count("{") + text.count("[") > MAX_DEPTH * 5:
-        return True
-    return any(mark in text for mark in ("\\u0000", "\\ud", "Infinity", "NaN"))
+def _sound(data: dict[str, Any]) -> bool:
+    """Whether metadata certainly holds nothing a database refuses; most is."""
+    try:
+        text = json.dumps(data)
+    except RecursionError:
+        return False
+    if len(text) > MAX_METADATA_CHARS or text.count("{") + text.count("[") > MAX_DEPTH * 5:
+        return False
+    return not any(mark in text for mark in ("\\u0000", "\\ud", "Infinity", "NaN"))
+
+
+def _reasonable(data: dict[str, Any]) -> dict[str, Any]:
+    return data if len(json.dumps(data)) <= MAX_METADATA_CHARS else {}
 
 
 class Message(BaseModel):
@@ -79,7 +92,7 @@ class Document(BaseModel):
     @property
     def empty(self) -> bool:
         """Whether no message says anything."""
-        return not any(message.content.strip() for message in self.messages)
+        return not any(message.content.strip(INVISIBLE) for message in self.messages)
 
     @property
     def end_user(self) -> str:
@@ -117,11 +130,8 @@ class Document(BaseModel):
         if not data:
             return {}
         try:
-            text = json.dumps(data)
-            if len(text) > MAX_METADATA_CHARS:
-                return {}
-            return bounded(data) if _suspect(text) else data
-        except (ValueError, RecursionError):  # numbers of thousands of digits, endless nesting
+            return data if _sound(data) else _reasonable(bounded(data))
+        except (ValueError, RecursionError):  # a number of thousands of digits has no text
             return {}
 
     def content_hash(self) -> str:

@@ -20,6 +20,8 @@ from django.db import connections, transaction
 from django.db.models import Count, Q, Sum
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typing_extensions import override
+from typing_extensions import override
 
 from analyses import plan
 from analyses.models import ENDED, AnalysisSession, SessionStatus
@@ -238,12 +240,18 @@ class _Lines(_Bar):
         self._rate = _Rate()
         self._written = 0.0
 
+    @override
+    @override
     def __enter__(self) -> _Lines:
         return self
 
+    @override
+    @override
     def __exit__(self, *_: object) -> None:
         return None
 
+    @override
+    @override
     def update(self, session: AnalysisSession) -> None:
         """Write a line when the last one is old enough."""
         rate = self._rate(session.read_count)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from projects.documents import Document
 from projects.readers.base import Parsed, Problem, Sniff, Unreadable, excerpt
 from projects.readers.jsonl import problem_of
-from projects.readers.opening import MAX_LINE, head_of, open_text
+from projects.readers.opening import MAX_LINE, head_of, open_text, skip_rest
 from projects.readers.shapes import role_of, time_text
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -257,13 +257,14 @@ class _Lines:
         if not line:
             self.ended = True
             raise StopIteration
-        self._size += len(line)
-        if self._size > MAX_FIELD:
-            # The line may be whole; it is given back together with the row.
-            self._row.append(line)
-            raise csv.Error("the row is too long")
         self.number += 1
+        self._size += len(line)
         self._row.append(line)
+        if len(line) > MAX_LINE and not line.endswith(("\n", "\r")):
+            skip_rest(self._file)
+            self._size = MAX_FIELD + 1
+        if self._size > MAX_FIELD:
+            raise csv.Error("the row is too long")
         return line.replace("\x00", "")
 
     @property
@@ -289,8 +290,8 @@ class _Lines:
         self.begin_row()
         self.ended = False
         reason = "A quote is opened here and never closed."
-        if len(over) > MAX_FIELD:
-            reason = f"The line is longer than {MAX_FIELD // 1024**2} MB."
+        if len(over) > MAX_LINE:
+            reason = f"The line is longer than {MAX_LINE // 1024**2} MB."
         return line, Problem(line, "open_quote", reason, excerpt(over))
 
 

@@ -135,8 +135,11 @@ def _values(path: Path) -> Iterator[Row]:
     with open_text(path) as file:
         text = file.read(STEP)
         place, line, number = _begin(text), 1 + text.count("\n", 0, _begin(text)), 0
+        is_array = text.lstrip(SPACE).startswith("[")
         while True:
             text, place = _more(file, text, place)
+            if place >= len(text) and is_array:
+                raise Unreadable(why=_broken(ValueError("the closing bracket is missing"), line))
             if place >= len(text) or text[place] == "]":
                 return
             text, value, end = _next(file, text, place, line)

@@ -204,11 +204,11 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE and not line.endswith(("\n", "\r")):
-                _skip_rest(file)
+                skip_rest(file)
             yield number, line.rstrip("\r\n")
 
 
-def _skip_rest(file: io.TextIOWrapper) -> None:
+def skip_rest(file: io.TextIOWrapper) -> None:
     """Read on to the end of a line that is too long, in bounded pieces."""
     while rest := file.readline(GIVE_BYTES):
         if rest.endswith(("\n", "\r")):

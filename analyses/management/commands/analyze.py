@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from typing_extensions import override
+from typing_extensions import override
 
 from analyses.models import AnalysisSession, SessionStatus
 from analyses.report_file import write_results
@@ -39,6 +41,8 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
     requires_migrations_checks = False
 
+    @override
+    @override
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The command's options."""
         parser.add_argument("file", type=Path, metavar="FILE")
@@ -59,6 +63,8 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, help="folder for the results")
         parser.add_argument("--fresh", action="store_true", help="begin anew")
 
+    @override
+    @override
     def handle(self, *args: Any, **options: Any) -> None:
         """Run to the end; errors end with one message and a status other than 0."""
         path: Path = options["file"]
