@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
+from typing_extensions import override
 
 from core.ids import uuid7
 
@@ -58,6 +59,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     class Meta:
         constraints = [models.UniqueConstraint(Lower("email"), name="accounts_user_email_ci")]
 
+    @override
     def __str__(self) -> str:
         return self.name or self.email
 
@@ -75,6 +77,7 @@ class Workspace(models.Model):
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -95,6 +98,7 @@ class Membership(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.user} · {self.get_role_display()}"
 
@@ -112,6 +116,7 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 
+    @override
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
@@ -134,6 +139,7 @@ class AuditEvent(models.Model):
     class Meta:
         ordering = ["-id"]
 
+    @override
     def __str__(self) -> str:
         return f"{self.action} {self.object_type} {self.object_id}".strip()
 
@@ -145,5 +151,6 @@ class SetupToken(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     used_at = models.DateTimeField(null=True, blank=True)
 
+    @override
     def __str__(self) -> str:
         return "used" if self.used_at else "open"

@@ -1,6 +1,7 @@
 """Wiring of the analyses app."""
 
 from django.apps import AppConfig
+from typing_extensions import override
 
 from core.topics import registry
 
@@ -11,6 +12,7 @@ class AnalysesConfig(AppConfig):
     name = "analyses"
     default_auto_field = "django.db.models.BigAutoField"
 
+    @override
     def ready(self) -> None:
         """Say who answers for the live topics ``analysis:<id>``."""
         registry.register(

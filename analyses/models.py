@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from typing_extensions import override
 
 from accounts.models import User
 from core.ids import uuid7
@@ -110,6 +111,7 @@ class AnalysisSession(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -144,6 +146,7 @@ class StageProgress(models.Model):
             models.UniqueConstraint(fields=["session", "key"], name="analyses_stage_once"),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.key} {self.items_done}/{self.items_total}"
 
@@ -168,6 +171,7 @@ class Batch(LeasedWork):
         ]
         indexes = [models.Index(fields=["session", "status", "stage"], name="analyses_batch_open")]
 
+    @override
     def __str__(self) -> str:
         return f"{self.stage} {self.seq}"
 
@@ -210,6 +214,7 @@ class AnalysisItem(models.Model):
         ]
         indexes = [models.Index(fields=["session", "outcome"], name="analyses_item_outcome")]
 
+    @override
     def __str__(self) -> str:
         return self.title or f"#{self.position}"
 
@@ -229,6 +234,7 @@ class FacetValue(models.Model):
             models.UniqueConstraint(fields=["item", "facet"], name="analyses_value_once"),
         ]
 
+    @override
     def __str__(self) -> str:
         return str(self.value)
 
@@ -282,6 +288,7 @@ class Cluster(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -298,6 +305,7 @@ class ClusterMembership(models.Model):
             models.UniqueConstraint(fields=["cluster", "item"], name="analyses_membership_once"),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.item_id} in {self.cluster_id}"
 
@@ -324,6 +332,7 @@ class Insight(models.Model):
     class Meta:
         ordering = ["rank"]
 
+    @override
     def __str__(self) -> str:
         return self.title
 
@@ -355,5 +364,6 @@ class Artifact(models.Model):
             models.UniqueConstraint(fields=["session", "kind"], name="analyses_artifact_once"),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.kind} of {self.session_id}"

@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.security import HttpBearer, SessionAuth
+from typing_extensions import override
 
 from accounts.models import User
 from accounts.services import authenticate
@@ -20,6 +21,7 @@ from templates_app.api import router as templates
 class Session(SessionAuth):
     """The sign-in of the pages; changing calls need the CSRF token."""
 
+    @override
     def authenticate(self, request: HttpRequest, key: str | None) -> User | None:
         """The signed-in person."""
         if "Authorization" in request.headers:  # a key that is wrong is no reason to try a cookie
@@ -31,6 +33,7 @@ class Session(SessionAuth):
 class Bearer(HttpBearer):
     """``Authorization: Bearer oc_…``: an API key."""
 
+    @override
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
         """The key's person, narrowed to the key's workspace and role."""
         found = authenticate(token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from typing_extensions import override
 
 
 class Topic(models.Model):
@@ -11,6 +12,7 @@ class Topic(models.Model):
     name = models.CharField(max_length=120, unique=True)
     next_seq = models.PositiveBigIntegerField(default=1)
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -29,6 +31,7 @@ class Event(models.Model):
             models.UniqueConstraint(fields=["topic", "seq"], name="core_event_topic_seq"),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.topic_id}#{self.seq} {self.kind}"
 
@@ -39,6 +42,7 @@ class Beat(models.Model):
     name = models.CharField(max_length=80, primary_key=True)
     beat_at = models.DateTimeField()
 
+    @override
     def __str__(self) -> str:
         return f"{self.name} at {self.beat_at:%H:%M:%S}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from typing_extensions import override
 
 from accounts.models import Role, User, Workspace
 from core.ids import uuid7
@@ -41,6 +42,7 @@ class Project(models.Model):
     class Meta:
         ordering = ["-id"]
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -57,6 +59,7 @@ class ProjectMember(models.Model):
             models.UniqueConstraint(fields=["project", "user"], name="projects_member_once"),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.user} · {self.get_role_display()}"
 
@@ -95,6 +98,7 @@ class Dataset(models.Model):
             models.UniqueConstraint(fields=["project", "number"], name="projects_dataset_number"),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -115,6 +119,7 @@ class Import(LeasedWork):
     class Meta:
         ordering = ["-id"]
 
+    @override
     def __str__(self) -> str:
         return self.filename
 
@@ -131,6 +136,7 @@ class ImportProblem(models.Model):
     class Meta:
         ordering = ["line"]
 
+    @override
     def __str__(self) -> str:
         return f"line {self.line}: {self.reason}"
 
@@ -168,5 +174,6 @@ class Conversation(models.Model):
             models.Index(fields=["dataset", "content_hash"], name="projects_conversation_hash"),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.external_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from typing_extensions import override
 
 from accounts.models import User, Workspace
 from core.ids import uuid7
@@ -47,6 +48,7 @@ class Provider(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -86,6 +88,7 @@ class ModelDeployment(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.provider} · {self.model}"
 
@@ -141,6 +144,7 @@ class LlmCall(models.Model):
         ]
         indexes = [models.Index(fields=["analysis_id", "state"], name="providers_call_by_run")]
 
+    @override
     def __str__(self) -> str:
         return f"{self.purpose} {self.model} {self.state}"
 
@@ -154,5 +158,6 @@ class LlmAttempt(models.Model):
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    @override
     def __str__(self) -> str:
         return self.error_class

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
+from typing_extensions import override
 
 from accounts.models import User, Workspace
 from core.ids import uuid7
@@ -50,6 +51,7 @@ class AnalysisTemplate(models.Model):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.name
 
@@ -60,6 +62,7 @@ class Frozen(models.Model):
     class Meta:
         abstract = True
 
+    @override
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert; refuse every later change."""
         if not self._state.adding:
@@ -85,6 +88,7 @@ class TemplateVersion(Frozen):
             models.UniqueConstraint(fields=["template", "number"], name="templates_version_once"),
         ]
 
+    @override
     def __str__(self) -> str:
         return f"{self.template} {self.number}"
 
@@ -114,5 +118,6 @@ class FacetDefinition(Frozen):
             ),
         ]
 
+    @override
     def __str__(self) -> str:
         return self.label

@@ -13,7 +13,6 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from typing_extensions import override
-from typing_extensions import override
 
 from analyses.models import AnalysisSession, SessionStatus
 from analyses.report_file import write_results
@@ -42,7 +41,6 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     @override
-    @override
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The command's options."""
         parser.add_argument("file", type=Path, metavar="FILE")
@@ -63,7 +61,6 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, help="folder for the results")
         parser.add_argument("--fresh", action="store_true", help="begin anew")
 
-    @override
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         """Run to the end; errors end with one message and a status other than 0."""

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from typing_extensions import override
-from typing_extensions import override
 
 from providers.clients.scripted import Scenario, load_scenario
 from providers.clients.scripted_server import serve
@@ -23,7 +22,6 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     @override
-    @override
     def add_arguments(self, parser: ArgumentParser) -> None:
         """The command's options."""
         parser.add_argument("--host", default="127.0.0.1")
@@ -32,7 +30,6 @@ class Command(BaseCommand):
             "--scenario", type=Path, help="JSON file; without it every call succeeds"
         )
 
-    @override
     @override
     def handle(self, *args: Any, **options: Any) -> None:
         """Serve until Ctrl-C."""
