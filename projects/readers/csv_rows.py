@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +194,7 @@ class _Table:
     def _reader(self, lines: _Lines) -> Any:
         return csv.reader(lines, delimiter=self._delimiter)
 
-    def _walk(self, lines: _Lines) -> Iterator[Any]:
+    def _walk(self, lines: _Lines) -> Generator[Row, None, bool]:
         """Rows up to the end (true), or up to a quote that never closes (false)."""
         reader = self._reader(lines)
         lines.begin_row()
