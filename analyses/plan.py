@@ -67,8 +67,8 @@ class RunParams(BaseModel):
 
 
 def batch_size(total: int) -> int:
-    """Conversations in one batch: about a hundred batches, never fewer than 10 or more than 100."""
-    return max(10, min(100, math.ceil(total / 100)))
+    """Conversations in one batch: about forty batches, never fewer than 10 or more than 100."""
+    return max(10, min(100, math.ceil(total / 40)))
 
 
 def next_preview(previewed: int, total: int) -> int:

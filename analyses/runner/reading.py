@@ -36,6 +36,11 @@ class OpenBatch:
         """Whether every conversation has an outcome."""
         return len(self.results) >= len(self.items)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can be saved or given back: nothing of it is in flight."""
+        return not self.in_flight and (self.complete or self.lost)
+
 
 class Reader:
     """Reads the conversations of one analysis in this process."""
@@ -133,4 +138,5 @@ class Reader:
         self._tasks.discard(task)
         if not task.cancelled():
             self.fill()
-        self._wake()
+        if self.hungry or self.stopping or any(batch.ready for batch in self.open):
+            self._wake()

@@ -36,7 +36,7 @@ from analyses.pipeline.records import (
 from analyses.runner.sources import ReadRows
 from core.bulk import insert_rows
 from core.events import publish
-from projects.documents import clean
+from core.text import clean
 
 CHUNK = 1000
 HUES = 10

@@ -83,6 +83,7 @@ class Worker:
         self._stopped: set[int] = set()
         self._lost_pks: set[int] = set()
         self._looked = 0.0
+        self._empty_until: dict[str, float] = {}
 
     async def run(self) -> None:
         """Work until there is nothing more, the time is up or the process is told to stop."""
@@ -167,10 +168,18 @@ class Worker:
 
     async def _claim(self) -> bool:
         found = False
-        if self._reads and self._wants_reading():
-            found = await self._claim_reading()
-        if self._job is None:
-            found = await self._claim_heavy() or found
+        if self._reads and self._wants_reading() and self._due("reading"):
+            found = self._note("reading", await self._claim_reading())
+        if self._job is None and self._due("heavy"):
+            found = self._note("heavy", await self._claim_heavy()) or found
+        return found
+
+    def _due(self, kind: str) -> bool:
+        """Whether to look for work of a kind: not again so soon after finding none."""
+        return time.monotonic() >= self._empty_until.get(kind, 0.0)
+
+    def _note(self, kind: str, found: bool) -> bool:
+        self._empty_until[kind] = 0.0 if found else time.monotonic() + POLL
         return found
 
     def _wants_reading(self) -> bool:

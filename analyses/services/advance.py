@@ -49,25 +49,33 @@ def set_status(session: AnalysisSession, status: str, reason: str = "", detail: 
     publish(session.topic, StatusChanged(status=status, reason=reason, text=session.detail))
 
 
-def advance(session: AnalysisSession) -> None:
+def advance(session: AnalysisSession, *, reap: bool = True) -> None:
     """Bring a locked session to where its rows say it should be.
 
     In order: take back dead leases, stop, pause, open stages whose needs are met, finish.
-    Idempotent: anybody may call it at any time.
+    Idempotent: anybody may call it at any time. ``reap=False`` leaves dead leases to the next
+    tick, for workers that save many batches a second.
     """
     if session.status in ENDED:
         return
-    _reap(session)
+    if reap or session.desired != Desired.RUN:
+        _reap(session)
     if session.status in ENDED:
         return
-    leased = session.batches.filter(status=WorkStatus.LEASED).exists()
-    if session.desired == Desired.CANCEL:
-        _cancel(session, leased)
-    elif session.desired == Desired.PAUSE:
-        set_status(session, SessionStatus.PAUSING if leased else SessionStatus.PAUSED)
+    if session.desired != Desired.RUN:
+        _wind_down(session)
     elif session.status not in (SessionStatus.BLOCKED, SessionStatus.FAILED):
         set_status(session, SessionStatus.RUNNING)
         _open_stages(session)
+
+
+def _wind_down(session: AnalysisSession) -> None:
+    """Stop or pause, at once when nothing is leased any more."""
+    leased = session.batches.filter(status=WorkStatus.LEASED).exists()
+    if session.desired == Desired.CANCEL:
+        _cancel(session, leased)
+    else:
+        set_status(session, SessionStatus.PAUSING if leased else SessionStatus.PAUSED)
 
 
 def _reap(session: AnalysisSession) -> None:
@@ -142,7 +150,7 @@ def saved(
         write(session)
         if batch.stage != plan.PREVIEW:
             _count(session, batch, done=done, failed=failed)
-        advance(session)
+        advance(session, reap=False)
     return session
 
 

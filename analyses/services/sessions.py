@@ -16,7 +16,7 @@ from analyses.services.advance import advance, locked, set_status
 from analyses.services.pumps import wake_pumps
 from core.errors import Conflict, Invalid
 from core.models import WorkStatus
-from projects.documents import clean
+from core.text import clean
 from projects.models import Dataset, DatasetStatus, Project
 from providers.models import ModelDeployment
 from templates_app.models import TemplateVersion
