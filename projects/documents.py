@@ -11,6 +11,8 @@ from typing import Any
 from django.utils.dateparse import parse_datetime
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from core.text import clean
+
 MAX_MESSAGES = 20_000
 MAX_METADATA_CHARS = 20_000
 MAX_DEPTH = 20
@@ -25,13 +27,6 @@ INVISIBLE = "".join(char for char in map(chr, range(0x10000)) if char.isspace())
 """White space, and characters that show nothing (Unicode, Default_Ignorable_Code_Point)."""
 
 USER_KEYS = ("user", "user_id", "end_user", "end_user_id", "customer_id")
-
-
-def clean(text: str) -> str:
-    """Text a database can hold: no NUL, lone surrogates replaced."""
-    if "\x00" in text:
-        text = text.replace("\x00", "")
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:

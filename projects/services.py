@@ -20,7 +20,7 @@ from core import q2, work
 from core.errors import AppError, Invalid
 from core.events import publish
 from core.models import WorkStatus
-from projects.documents import clean
+from core.text import clean
 from projects.events import ImportEnded
 from projects.models import Conversation, Dataset, DatasetStatus, Import, Project
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 
+from core.text import clean
 from providers.gateway.journal import JournalRow, StoredAnswer
 from providers.models import CallState, LlmAttempt, LlmCall
 
@@ -90,10 +91,10 @@ class DatabaseJournal:
             fingerprint=row.fingerprint,
             purpose=row.purpose[:20],
             provider=row.provider[:80],
-            model=row.model[:120],
+            model=clean(row.model)[:120],
             prompt_version=row.prompt_version[:40],
             state=row.state,
-            response=row.response.replace("\x00", ""),
+            response=clean(row.response),
             tokens_in=row.tokens_in,
             tokens_out=row.tokens_out,
             tokens_cached=row.tokens_cached,
@@ -120,7 +121,7 @@ class DatabaseJournal:
             LlmAttempt(
                 call_id=ids[row.fingerprint],
                 error_class=row.error_class[:20],
-                message=row.message.replace("\x00", "")[:300],
+                message=clean(row.message)[:300],
                 latency_ms=row.latency_ms,
             )
             for row in rows

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from projects.documents import clean
+from core.text import clean
 
 UNKNOWN = "unknown"
 MAX_ROLE = 200

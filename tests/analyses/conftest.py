@@ -1,14 +1,17 @@
-"""A finished and a half-way analysis of 200 conversations."""
+"""A finished and a half-way analysis of 200 conversations, and how to start one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from accounts.models import User
+from analyses import services
 from analyses.models import AnalysisSession
 from projects.models import Dataset, Project
+from templates_app.models import TemplateVersion
 from tests.analyses import builders
 
 
@@ -27,3 +30,27 @@ def done(larger: Dataset, analyst: User) -> AnalysisSession:
 def going(larger: Dataset, analyst: User) -> AnalysisSession:
     """Running, 62 % read, with a provisional picture."""
     return builders.halfway(larger, analyst)
+
+
+@pytest.fixture
+def version(db: None) -> TemplateVersion:
+    return builders.template()
+
+
+@pytest.fixture
+def start(
+    project: Project, dataset: Dataset, version: TemplateVersion, analyst: User
+) -> Callable[..., AnalysisSession]:
+    """``start(**changes)``: an analysis of the small data set."""
+
+    def begin(**changes: Any) -> AnalysisSession:
+        values: dict[str, Any] = {
+            "actor": analyst,
+            "project": project,
+            "dataset": dataset,
+            "template_version": version,
+            **changes,
+        }
+        return services.start_session(**values)
+
+    return begin

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from projects.documents import MAX_METADATA_CHARS, Document, bounded, clean, parse_time
+from core.text import clean
+from projects.documents import MAX_METADATA_CHARS, Document, bounded, parse_time
 
 
 def document(**values: object) -> Document:

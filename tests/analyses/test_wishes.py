@@ -1,0 +1,172 @@
+"""Pausing, resuming and stopping analyses, in every state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import AuditEvent, User
+from analyses import services
+from analyses.models import (
+    AnalysisSession,
+    Batch,
+    Desired,
+    SessionStatus,
+)
+from analyses.services.sessions import claimable
+from core import work
+from core.errors import Conflict, Forbidden, NotFound
+from core.models import WorkStatus
+from tests.analyses.support import claim, statuses
+
+ME = work.owner_name()
+
+
+WISHES = {"pause": services.pause, "resume": services.resume, "cancel": services.cancel}
+NO = "Conflict"
+ANY = {
+    # from: (pause, resume, cancel), without and with a batch in somebody's hands
+    SessionStatus.QUEUED: (
+        ("paused", "running", "cancelled"),
+        ("pausing", "running", "cancelling"),
+    ),
+    SessionStatus.RUNNING: (
+        ("paused", "running", "cancelled"),
+        ("pausing", "running", "cancelling"),
+    ),
+    SessionStatus.PAUSING: (
+        ("paused", "running", "cancelled"),
+        ("pausing", "running", "cancelling"),
+    ),
+    SessionStatus.PAUSED: (
+        ("paused", "running", "cancelled"),
+        ("pausing", "running", "cancelling"),
+    ),
+    SessionStatus.BLOCKED: (
+        ("paused", "running", "cancelled"),
+        ("pausing", "running", "cancelling"),
+    ),
+    SessionStatus.CANCELLING: ((NO, NO, "cancelled"), (NO, NO, "cancelling")),
+    SessionStatus.CANCELLED: ((NO, NO, NO), (NO, NO, NO)),
+    SessionStatus.COMPLETED: ((NO, NO, NO), (NO, NO, NO)),
+    SessionStatus.PARTIAL: ((NO, NO, NO), (NO, NO, NO)),
+    SessionStatus.FAILED: ((NO, "running", NO), (NO, "running", NO)),
+}
+DESIRED = {
+    SessionStatus.PAUSING: Desired.PAUSE,
+    SessionStatus.PAUSED: Desired.PAUSE,
+    SessionStatus.CANCELLING: Desired.CANCEL,
+    SessionStatus.CANCELLED: Desired.CANCEL,
+}
+EDGES = [
+    (status, wish, leased, ANY[status][leased][place])
+    for status in SessionStatus.values
+    for place, wish in enumerate(WISHES)
+    for leased in (False, True)
+]
+
+
+@pytest.mark.parametrize(("status", "wish", "leased", "expected"), EDGES)
+def test_every_wish_in_every_state(
+    start: Callable[..., AnalysisSession],
+    analyst: User,
+    status: SessionStatus,
+    wish: str,
+    leased: bool,
+    expected: str,
+) -> None:
+    session = start()
+    if leased:
+        claim(session)
+    AnalysisSession.objects.filter(pk=session.pk).update(
+        status=status, desired=DESIRED.get(status, Desired.RUN)
+    )
+    before = AnalysisSession.objects.values().get(pk=session.pk)
+    audits = AuditEvent.objects.count()
+    if expected == NO:
+        with pytest.raises(Conflict):
+            WISHES[wish](actor=analyst, session=session)
+        assert AnalysisSession.objects.values().get(pk=session.pk) == before
+        assert AuditEvent.objects.count() == audits
+        return
+    row = WISHES[wish](actor=analyst, session=session)
+    session.refresh_from_db()
+    assert row.status == session.status == expected
+    assert AuditEvent.objects.count() == audits + 1
+    assert (session.finished_at is not None) == (expected == "cancelled")
+
+
+def test_wishes_need_a_role(
+    start: Callable[..., AnalysisSession], viewer: User, other_owner: User
+) -> None:
+    session = start()
+    for wish in WISHES.values():
+        with pytest.raises(Forbidden):
+            wish(actor=viewer, session=session)
+        with pytest.raises(NotFound):
+            wish(actor=other_owner, session=session)
+
+
+def test_a_pause_ends_when_what_is_held_was_given_back(
+    start: Callable[..., AnalysisSession], analyst: User
+) -> None:
+    session = start()
+    batch = claim(session)
+    assert services.pause(actor=analyst, session=session).status == SessionStatus.PAUSING
+    assert not claimable().filter(session=session).exists()
+    work.release(batch)
+    services.tick()
+    session.refresh_from_db()
+    assert session.status == SessionStatus.PAUSED
+    assert not claimable().exists()
+    services.resume(actor=analyst, session=session)
+    assert claimable().count() == 2
+    assert statuses(session) == ["running", "pausing", "paused", "queued", "running"]
+
+
+def test_a_stop_ends_although_the_worker_died(
+    start: Callable[..., AnalysisSession], analyst: User
+) -> None:
+    session = start()
+    batch = claim(session)
+    assert services.cancel(actor=analyst, session=session).status == SessionStatus.CANCELLING
+    Batch.objects.filter(pk=batch.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert services.tick() == 1
+    session.refresh_from_db()
+    assert session.status == SessionStatus.CANCELLED
+    assert set(session.batches.values_list("status", flat=True)) == {WorkStatus.CANCELLED}
+    assert services.tick() == 0
+
+
+def test_a_quick_pause_resume_pause_never_claims_to_be_paused(
+    start: Callable[..., AnalysisSession], analyst: User
+) -> None:
+    session = start()
+    claim(session)
+    for wish, expected in (("pause", "pausing"), ("resume", "running"), ("pause", "pausing")):
+        assert WISHES[wish](actor=analyst, session=session).status == expected
+
+
+def test_a_block_stays_until_somebody_goes_on(
+    start: Callable[..., AnalysisSession], analyst: User
+) -> None:
+    session = start()
+    services.block(session.pk, "auth", "The key is wrong.")
+    services.tick()
+    session.refresh_from_db()
+    assert (session.status, session.reason, session.detail) == (
+        "blocked",
+        "auth",
+        "The key is wrong.",
+    )
+    assert not claimable().exists()
+    services.resume(actor=analyst, session=session)
+    session.refresh_from_db()
+    assert (session.status, session.reason, session.detail) == ("running", "", "")
+    services.cancel(actor=analyst, session=session)
+    services.block(session.pk, "auth", "too late")
+    session.refresh_from_db()
+    assert session.status == SessionStatus.CANCELLED
