@@ -267,5 +267,9 @@ def count_spending(session: AnalysisSession) -> None:
     session.tokens_out = sums["written"] or 0
     session.cost = sums["spent"] or Decimal(0)
     session.unpriced_calls = sums["unpriced"]
-    session.retry_count = LlmAttempt.objects.filter(call__analysis_id=session.pk).count()
+    session.retry_count = (
+        LlmAttempt.objects.filter(call__analysis_id=session.pk)
+        .exclude(error_class="cancelled")
+        .count()
+    )
     session.save(update_fields=["tokens_in", "tokens_out", "cost", "unpriced_calls", "retry_count"])
