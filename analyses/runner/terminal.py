@@ -19,13 +19,14 @@ from typing import NoReturn
 from django.db import connections, transaction
 from django.db.models import Count, Q, Sum
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from typing_extensions import override
 
 from analyses import plan
 from analyses.models import ENDED, AnalysisSession, SessionStatus
 from analyses.runner.worker import Worker
 from analyses.services.advance import advance, locked
+from core.figures import duration
 from core.supervision import kernel
 from providers.models import CallState, LlmCall
 
@@ -197,7 +198,8 @@ def _words(session: AnalysisSession, rate: float) -> str:
     left = (session.total - session.read_count - session.failed_count) / rate if rate else None
     parts = [f"{session.read_count:,} of {session.total:,}"]
     if left:
-        parts.append(f"{rate:.1f} a second, about {left:,.0f} s of reading left")
+        parts.append(f"{rate:.0f} a second")
+        parts.append(f"{duration(left)} to read")
     cost = "unpriced" if session.unpriced_calls else f"${session.cost:.2f}"
     parts.append(f"cost {cost}" if session.chat_id else "no cost")
     return " · ".join(parts)
@@ -210,10 +212,9 @@ class _Bar:
         self._rate = _Rate()
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=14),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[words]}"),
-            TimeElapsedColumn(),
             console=Console(stderr=True),
         )
         self._task = self._progress.add_task("Waiting", total=1.0, words="")

@@ -2,7 +2,6 @@
 (function () {
   'use strict';
 
-  const root = document.documentElement;
   const probe = document.createElement('i');
   probe.hidden = true;
   document.body.append(probe);
@@ -23,29 +22,17 @@
   const source = document.getElementById('map-data');
   const details = [...document.querySelectorAll('.nodes details')];
 
-  const NONE = 0xffff;
-  const REACH = 9;
+  const [NONE, REACH] = [0xffff, 9]; // the index of no cluster; pixels a pointer may be off
   const view = { zoom: 1, x: 0, y: 0 };
-  let chosen = null;
+  let chosen = null; // keys of the cluster picked and all below it
   let frame = 0;
-  let data;
-  let xy;
-  let groups;
-  let canvas;
-  let pen;
-  let size;
-
-  function chain(key) {
-    const found = new Set([key]);
-    details.filter(part => part.dataset.key === String(key)).forEach(part => {
-      part.querySelectorAll('details').forEach(inner => found.add(Number(inner.dataset.key)));
-    });
-    return found;
-  }
+  let data, xy, groups, canvas, pen, size;
 
   function choose(key) {
-    chosen = key === null ? null : chain(key);
-    details.forEach(part => part.classList.toggle('on', key !== null && part.dataset.key === String(key)));
+    const row = details.find(part => part.dataset.key === String(key));
+    const below = row ? [...row.querySelectorAll('details')] : [];
+    chosen = key === null ? null : new Set([key, ...below.map(part => Number(part.dataset.key))]);
+    details.forEach(part => part.classList.toggle('on', part === row));
     paint();
   }
 
@@ -73,10 +60,7 @@
     paint();
   }
 
-  function fit() {
-    Object.assign(view, { zoom: 1, x: 0, y: 0 });
-    choose(null);
-  }
+  function fit() { Object.assign(view, { zoom: 1, x: 0, y: 0 }); choose(null); }
 
   // --- Drawing ----------------------------------------------------------------------------------
 
@@ -88,8 +72,7 @@
     frame = 0;
     const ratio = window.devicePixelRatio || 1;
     size = { width: host.clientWidth, height: host.clientHeight };
-    canvas.width = size.width * ratio;
-    canvas.height = size.height * ratio;
+    Object.assign(canvas, { width: size.width * ratio, height: size.height * ratio });
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const grey = colour('--idle-fill');
     const hues = data.clusters.map(cluster => colour(`--c${cluster.hue}`));
@@ -116,9 +99,8 @@
     const words = text.length > 60 ? `${text.slice(0, 58)}…`.split(' ') : text.split(' ');
     const lines = [''];
     for (const word of words) {
-      const last = lines.length - 1;
-      if (lines[last] && (lines[last] + word).length > 22) lines.push(word);
-      else lines[last] = lines[last] ? `${lines[last]} ${word}` : word;
+      const last = lines.pop();
+      lines.push(...(last && (last + word).length > 22 ? [last, word] : [`${last} ${word}`.trim()]));
     }
     return lines.slice(0, 3);
   }
@@ -133,8 +115,7 @@
     pen.lineJoin = 'round';
     pen.lineWidth = 4;
     pen.strokeStyle = colour('--surface');
-    const strong = colour('--text');
-    const faint = colour('--text-3');
+    const [strong, faint] = [colour('--text'), colour('--text-3')];
     for (const cluster of wanted) {
       pen.font = `${cluster.level === 1 ? 600 : 500} ${cluster.level === 1 ? 12.5 : 11.5}px Inter,system-ui,sans-serif`;
       const lines = wrap(cluster.name);
@@ -143,10 +124,14 @@
       let [left, top] = toScreen(cluster.x, cluster.y);
       if (left < 0 || top < 0 || left > size.width || top > size.height) continue;
       left = Math.max(wide, Math.min(size.width - wide, left));
-      top = Math.max(high, Math.min(size.height - high, top));
-      const box = [left - wide, top - high, left + wide, top + high];
-      if (used.some(b => b[0] < box[2] && box[0] < b[2] && b[1] < box[3] && box[1] < b[3])) continue;
+      // A theme's label moves a little rather than not being there.
+      const tries = cluster.level === 1 ? [0, 26, -26, 48, -48] : [0];
+      const boxes = tries.map(by => Math.max(high, Math.min(size.height - high, top + by)))
+        .map(middle => [left - wide, middle - high, left + wide, middle + high]);
+      const box = boxes.find(a => !used.some(b => b[0] < a[2] && a[0] < b[2] && b[1] < a[3] && a[1] < b[3]));
+      if (!box) continue;
       used.push(box);
+      top = box[1] + high;
       pen.fillStyle = !chosen || chosen.has(cluster.key) ? strong : faint;
       lines.forEach((line, i) => {
         pen.strokeText(line, left, top - high + 11.5 + 15 * i);
@@ -163,8 +148,7 @@
   }
 
   function nearest(left, top) {
-    let best = -1;
-    let reach = REACH * REACH;
+    let [best, reach] = [-1, REACH * REACH];
     for (let i = 0; i < data.count; i++) {
       const [x, y] = dot(i);
       const far = (x - left) ** 2 + (y - top) ** 2;
@@ -233,8 +217,7 @@
     });
     host.querySelectorAll('[data-zoom]').forEach(button => button.addEventListener('click', () => {
       const factor = Number(button.dataset.zoom);
-      if (factor) zoomAt(factor, size.width / 2, size.height / 2);
-      else fit();
+      if (factor) zoomAt(factor, size.width / 2, size.height / 2); else fit();
     }));
     details.forEach(part => part.firstElementChild.addEventListener('click', () => choose(Number(part.dataset.key))));
     new ResizeObserver(paint).observe(host);
@@ -244,8 +227,7 @@
 
   if (host && source) {
     data = JSON.parse(source.textContent);
-    xy = numbers(data.xy);
-    groups = numbers(data.groups);
+    [xy, groups] = [numbers(data.xy), numbers(data.groups)];
     canvas = host.querySelector('canvas');
     pen = canvas.getContext('2d');
     listen();
@@ -257,12 +239,12 @@
   window.addEventListener('beforeprint', () => {
     closed = details.filter(part => !part.open);
     closed.forEach(part => { part.open = true; });
-    root.dataset.theme = 'light';
+    document.documentElement.dataset.theme = 'light';
     if (data) draw();
   });
   window.addEventListener('afterprint', () => {
     closed.forEach(part => { part.open = false; });
-    delete root.dataset.theme;
+    delete document.documentElement.dataset.theme;
     paint();
   });
 }());
