@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
 from ninja import File, Form, Router, Status
 from ninja.files import UploadedFile
 
+from accounts.schemas import ApiRequest
 from accounts.selectors import api_workspace
 from core.paging import page
 from projects import selectors, services
@@ -24,13 +24,13 @@ router = Router(tags=["Projects and data sets"])
 
 
 @router.get("", response=ProjectPage)
-def list_projects(request: HttpRequest, cursor: str | None = None, limit: int = 50) -> Any:
+def list_projects(request: ApiRequest, cursor: str | None = None, limit: int = 50) -> Any:
     """The projects you may see."""
     return page(selectors.projects(request.auth), cursor, limit)
 
 
 @router.post("", response={201: ProjectOut})
-def create_project(request: HttpRequest, body: ProjectIn) -> Any:
+def create_project(request: ApiRequest, body: ProjectIn) -> Any:
     """A new project. Analysts and owners."""
     workspace = api_workspace(request.auth, body.workspace)
     made = services.create_project(
@@ -39,23 +39,23 @@ def create_project(request: HttpRequest, body: ProjectIn) -> Any:
     return Status(201, made)
 
 
-@router.get("/{slug}", response=ProjectOut)
-def get_project(request: HttpRequest, slug: str) -> Any:
+@router.get("/{slug:slug}", response=ProjectOut)
+def get_project(request: ApiRequest, slug: str) -> Any:
     """One project."""
     return selectors.project(request.auth, slug)
 
 
-@router.get("/{slug}/datasets", response=DatasetPage)
+@router.get("/{slug:slug}/datasets", response=DatasetPage)
 def list_datasets(
-    request: HttpRequest, slug: str, cursor: str | None = None, limit: int = 50
+    request: ApiRequest, slug: str, cursor: str | None = None, limit: int = 50
 ) -> Any:
     """The data sets of a project."""
     return page(selectors.project(request.auth, slug).datasets.all(), cursor, limit)
 
 
-@router.post("/{slug}/datasets", response={202: DatasetOut})
+@router.post("/{slug:slug}/datasets", response={202: DatasetOut})
 def upload_dataset(
-    request: HttpRequest, slug: str, file: File[UploadedFile], name: Form[str] = ""
+    request: ApiRequest, slug: str, file: File[UploadedFile], name: Form[str] = ""
 ) -> Any:
     """Upload a file. It is read in the background; follow it at the data set's address."""
     project = selectors.project(request.auth, slug)
@@ -63,8 +63,8 @@ def upload_dataset(
     return Status(202, record.dataset)
 
 
-@router.get("/{slug}/datasets/{int:number}", response=DatasetDetail)
-def get_dataset(request: HttpRequest, slug: str, number: int) -> Any:
+@router.get("/{slug:slug}/datasets/{int:number}", response=DatasetDetail)
+def get_dataset(request: ApiRequest, slug: str, number: int) -> Any:
     """One data set, with how its reading stands and the first problems."""
     dataset = selectors.dataset(request.auth, slug, number)
     record = dataset.imports.first()

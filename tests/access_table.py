@@ -64,7 +64,7 @@ def api_changes(done: int = 202, **extra: Any) -> Access:
 
 
 ONE = "p/<slug:slug>/analyses/<int:number>/"
-API_ONE = "api/v1/projects/<slug>/sessions/<int:number>"
+API_ONE = "api/v1/projects/<slug:slug>/sessions/<int:number>"
 PROVIDER = {
     "name": "vLLM",
     "base_url": "https://models.example.org/v1",
@@ -178,14 +178,14 @@ TABLE: dict[str, list[Access]] = {
         Access("GET", (401, 200, 200, 200, 200, 200)),
         Access("POST", (401, 404, 201, 403, 201, 201), body={"name": "Sales"}),
     ],
-    "api/v1/projects/<slug>": [api_reads()],
-    "api/v1/projects/<slug>/datasets": [
+    "api/v1/projects/<slug:slug>": [api_reads()],
+    "api/v1/projects/<slug:slug>/datasets": [
         api_reads(),
         api_changes(form={"file": lambda world: world.upload()}),
     ],
-    "api/v1/projects/<slug>/datasets/<int:number>": [api_reads()],
+    "api/v1/projects/<slug:slug>/datasets/<int:number>": [api_reads()],
     "api/v1/templates": [Access("GET", (401, 200, 200, 200, 200, 200))],
-    "api/v1/projects/<slug>/sessions": [
+    "api/v1/projects/<slug:slug>/sessions": [
         api_reads(),
         api_changes(body={"dataset": 1, "template": "general"}),
     ],

@@ -116,7 +116,7 @@ def _outcome(session: AnalysisSession, row: Reading) -> AnalysisItem:
         item.error = clean(row.result.message)[:300]
         return item
     item.outcome = Outcome.READ
-    item.model = row.result.model[:120]
+    item.model = clean(row.result.model)[:120]
     item.title = clean(row.title)[:TITLE_CHARS]
     item.text = clean(row.text)
     return item

@@ -96,7 +96,7 @@ def _language(session: AnalysisSession, chosen: str) -> Facet:
         .order_by()
         .values_list("language")
         .annotate(count=Count("id"))
-        .order_by("-count")[:MAX_CHOICES]
+        .order_by("-count", "language")[:MAX_CHOICES]
     )
     choices = tuple(Choice(code, language_name(code)) for code, _ in rows)
     return Facet(LANGUAGE, "Language", "language", choices, _pick(choices, chosen))
