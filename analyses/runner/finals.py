@@ -12,7 +12,7 @@ import numpy.typing as npt
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
 from analyses.pipeline.insights import InsightsStage
-from analyses.pipeline.privacy import PrivacyStage, scale_floors
+from analyses.pipeline.privacy import PrivacyParams, PrivacyStage, scale_floors
 from analyses.pipeline.records import (
     AnalysisTable,
     GroupFacts,
@@ -70,7 +70,7 @@ async def privacy(job: Job) -> None:
         )
         for node in nodes
     ]
-    stage = PrivacyStage(PrivacyStage.Params(floors=floors))
+    stage = PrivacyStage(PrivacyParams(floors=floors))
     records: list[PrivacyVerdict] = await job.records(stage, facts)
     final = saving.FinalTree(
         nodes=nodes,

@@ -12,8 +12,8 @@ import numpy as np
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
 from analyses.pipeline.base import REST, Labels
-from analyses.pipeline.cluster import ClusterStage
-from analyses.pipeline.embed import EmbedStage
+from analyses.pipeline.cluster import ClusterParams, ClusterStage
+from analyses.pipeline.embed import EmbedParams, EmbedStage
 from analyses.pipeline.hierarchy import HierarchyStage
 from analyses.pipeline.map import MapStage, to_u16
 from analyses.pipeline.name import NameStage
@@ -46,7 +46,7 @@ async def prepare(job: Job) -> None:
 async def embed(job: Job) -> None:
     """Vectors of every conversation read."""
     rows = await job.db(read_rows, job.session)
-    params = EmbedStage.Params(whole=job.ports.local_vectors)
+    params = EmbedParams(whole=job.ports.local_vectors)
     blocks = await job.records(EmbedStage(params), rows.texts)
     parts = [block.matrix for block in sorted(blocks, key=lambda block: block.start)]
     vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
@@ -59,7 +59,7 @@ async def embed(job: Job) -> None:
 async def cluster(job: Job) -> None:
     """Base clusters over the vectors."""
     vectors = await job.db(artifacts.load, job.session, ArtifactKind.VECTORS)
-    stage = ClusterStage(ClusterStage.Params(k=job.params.clusters))
+    stage = ClusterStage(ClusterParams(k=job.params.clusters))
     (found,) = await job.records(stage, np.asarray(vectors))
     fence = job.batch.fence
     labels = artifacts.write_array(job.session, ArtifactKind.LABELS, fence, found.labels)

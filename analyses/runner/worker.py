@@ -17,19 +17,18 @@ from django.db import connection
 
 from analyses.models import AnalysisSession, Batch, Desired, SessionStatus
 from analyses.pipeline.base import CallFailed, Context, Stopped
-from analyses.pipeline.facets import FacetsStage
+from analyses.pipeline.facets import FacetsParams, FacetsStage
 from analyses.plan import RunParams
 from analyses.runner import ports as port_factory
-from analyses.runner.claims import HEAVY_ORDER, session_of, share_of
+from analyses.runner.claims import Claims, share_of
 from analyses.runner.job import Job
 from analyses.runner.ports import Ports
-from analyses.runner.ranges import open_range, save_range
+from analyses.runner.ranges import save_range
 from analyses.runner.reading import OpenBatch, Reader
 from analyses.runner.sources import specs
 from analyses.runner.stages import HANDLERS
 from analyses.services.advance import block, give_up
 from analyses.services.pumps import beat, still
-from analyses.services.sessions import claimable
 from core import q2, work
 from core.errors import AppError
 from core.heartbeat import Heartbeat
@@ -42,10 +41,6 @@ POLL = 0.1
 
 HOUSEKEEPING = 0.5
 """Seconds between looks at what people want (pause, stop)."""
-
-
-STOCK = 8
-"""Prepared batches that may wait before reading processes stop preparing more."""
 
 
 class Worker:
@@ -65,14 +60,13 @@ class Worker:
         skip: frozenset[str] = frozenset(),
         quit_when: Callable[[], bool] = q2.draining,
     ) -> None:
-        self._only = session_id
         self._until = time.monotonic() + seconds
         self._idle_exit = idle_exit
         self._reads = reads
-        self._skip = skip
         self._quit_when = quit_when
         self._owner = work.owner_name()
         self._heart = Heartbeat(self._lost)
+        self._claims = Claims(self._owner, self._heart, session_id=session_id, skip=skip)
         self._db = ThreadPoolExecutor(1, thread_name_prefix="db")
         self._heavy_db = ThreadPoolExecutor(1, thread_name_prefix="db-heavy")
         self._numbers = ThreadPoolExecutor(1, thread_name_prefix="numbers")
@@ -81,9 +75,12 @@ class Worker:
         self._ports: dict[int, Ports] = {}
         self._job: tuple[Batch, asyncio.Task[None]] | None = None
         self._stopped: set[int] = set()
-        self._lost_pks: set[int] = set()
         self._looked = 0.0
         self._empty_until: dict[str, float] = {}
+
+    @property
+    def _reading(self) -> bool:
+        return any(not reader.idle for reader in self._readers.values())
 
     async def run(self) -> None:
         """Work until there is nothing more, the time is up or the process is told to stop."""
@@ -154,7 +151,7 @@ class Worker:
 
     def _states(self, held: set[int]) -> tuple[set[int], dict[int, int]]:
         """Which analyses may go on, and this worker's share of their concurrency."""
-        if self._only is None:  # others do not wait for a worker that is not theirs
+        if self._claims.only is None:  # others do not wait for a worker that is not theirs
             beat(self._owner)
         wanted, shares = set(), {}
         rows = AnalysisSession.objects.filter(pk__in=held)
@@ -188,7 +185,7 @@ class Worker:
 
     async def _claim_reading(self) -> bool:
         full = [pk for pk, reader in self._readers.items() if not reader.hungry]
-        opened = await self.db(self._take_range, full)
+        opened = await self.db(self._claims.take_range, full)
         if opened is None:
             return False
         session, batch, items, share = opened
@@ -205,23 +202,8 @@ class Worker:
         reader.add(OpenBatch(batch, items))
         return True
 
-    def _take_range(self, full: list[int]) -> tuple[AnalysisSession, Batch, Any, int] | None:
-        waiting = self._waiting().filter(stage="facets").exclude(session__in=full)
-        batch = self._take(waiting.order_by("seq", "id"))
-        if batch is None:
-            return None
-        session = session_of(batch)
-        try:
-            items = open_range(session, batch)
-        except (ValueError, TypeError, LookupError) as error:
-            log.exception("Batch %s could not be opened.", batch)
-            self._heart.drop(batch)
-            give_up(batch, f"The conversations could not be opened: {type(error).__name__}.")
-            return None
-        return session, batch, items, share_of(session.pk, session.params)
-
     async def _claim_heavy(self) -> bool:
-        taken = await self.db(self._take_heavy)
+        taken = await self.db(self._claims.take_heavy, self._reading)
         if taken is None:
             return False
         session, batch = taken
@@ -230,40 +212,13 @@ class Worker:
         self._job = (batch, task)
         return True
 
-    def _take_heavy(self) -> tuple[AnalysisSession, Batch] | None:
-        left = {"facets", *self._skip}
-        if self._stocked():
-            left.add("prepare")
-        waiting = self._waiting().exclude(stage__in=left)
-        batch = self._take(waiting.order_by(HEAVY_ORDER, "seq", "id"))
-        return None if batch is None else (session_of(batch), batch)
-
-    def _stocked(self) -> bool:
-        """Whether this process reads and enough prepared text waits: then others prepare."""
-        reading = any(not reader.idle for reader in self._readers.values())
-        return reading and self._waiting().filter(stage="facets").count() >= STOCK
-
-    def _waiting(self) -> Any:
-        waiting = claimable()
-        return waiting.filter(session=self._only) if self._only else waiting
-
-    def _take(self, candidates: Any) -> Batch | None:
-        # A plain look first: claiming takes the write lock.
-        if not candidates.exists():
-            return None
-        batch: Batch | None = work.claim(candidates, owner=self._owner)
-        if batch is not None:
-            self._lost_pks.discard(batch.pk)
-            self._heart.hold(batch)
-        return batch
-
     # --- reading -------------------------------------------------------------------------
 
     async def _make_reader(self, session: AnalysisSession) -> Reader:
         ports = await self._ports_of(session)
         facets = await self.db(specs, session)
         stage = FacetsStage(
-            FacetsStage.Params(
+            FacetsParams(
                 facets=facets,
                 output_language=session.project.language,
                 instructions=session.template_version.instructions,
@@ -307,7 +262,7 @@ class Worker:
 
     async def _save_range(self, reader: Reader, opened: OpenBatch) -> None:
         self._heart.drop(opened.batch)
-        if opened.lost or opened.batch.pk in self._lost_pks:
+        if opened.lost or opened.batch.pk in self._claims.lost:
             return
         try:
             if opened.complete:
@@ -370,7 +325,7 @@ class Worker:
 
     def _lost(self, item: LeasedWork) -> None:
         """Heartbeat's thread: the claim is gone, stop issuing calls for it."""
-        self._lost_pks.add(item.pk)
+        self._claims.lost.add(item.pk)
         for reader in list(self._readers.values()):
             for opened in reader.open:
                 if opened.batch.pk == item.pk:
