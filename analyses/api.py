@@ -30,7 +30,7 @@ from core.paging import page
 
 router = Router(tags=["Analyses"])
 
-BASE = "/projects/{slug}/sessions"
+BASE = "/projects/{slug:slug}/sessions"
 ONE = BASE + "/{int:number}"
 WISHES = {"pause": services.pause, "resume": services.resume, "cancel": services.cancel}
 
