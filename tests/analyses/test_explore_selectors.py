@@ -129,7 +129,7 @@ def test_provisional_groups_list_their_conversations(going: AnalysisSession) -> 
 
 def test_filters_offer_what_can_be_asked(done: AnalysisSession) -> None:
     offered = {facet.key: [c.value for c in facet.choices] for facet in filters_of(done, {}).facets}
-    assert offered["language"] == ["en", "es", "de"]
+    assert offered["language"] == ["en", "de", "es"]
     assert offered["concern"] == ["5", "4", "3", "2"]
     assert offered["resolved"] == ["yes", "no"]
     assert "summary" not in offered

@@ -20,14 +20,7 @@ from providers.clients.scripted import Act, Scenario, Step
 from providers.clients.scripted_server import ScriptedServer
 from providers.gateway.errors import ErrorClass, Fault
 from providers.gateway.probe import probe
-from providers.gateway.types import (
-    ChatMessage,
-    Deployment,
-    Secret,
-    Timeouts,
-    WireAnswer,
-    WireChat,
-)
+from providers.gateway.types import ChatMessage, Deployment, Secret, Timeouts, WireAnswer, WireChat
 from tests.providers.clients.certificate import write_self_signed
 from tests.providers.support import SCHEMA, deployment, scenario
 
