@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from django.http import HttpRequest, StreamingHttpResponse
+from django.http import StreamingHttpResponse
 from ninja import Query, Router, Status
 
 from accounts.models import Role
+from accounts.schemas import ApiRequest
 from accounts.services import require
 from analyses import export, services
 from analyses.models import AnalysisSession
@@ -37,7 +38,7 @@ WISHES = {"pause": services.pause, "resume": services.resume, "cancel": services
 
 @router.get(BASE, response=SessionPage)
 def list_sessions(
-    request: HttpRequest, slug: str, cursor: str | None = None, limit: int = 50
+    request: ApiRequest, slug: str, cursor: str | None = None, limit: int = 50
 ) -> Any:
     """The analyses of a project."""
     project = project_for(request.auth, slug)
@@ -47,7 +48,7 @@ def list_sessions(
 
 
 @router.post(BASE, response={202: SessionDetail})
-def start(request: HttpRequest, slug: str, body: SessionIn) -> Any:
+def start(request: ApiRequest, slug: str, body: SessionIn) -> Any:
     """Start an analysis; follow it at its address or by its events. Analysts and owners."""
     project = project_for(request.auth, slug)
     require(request.auth, project.workspace, Role.ANALYST)
@@ -64,20 +65,20 @@ def start(request: HttpRequest, slug: str, body: SessionIn) -> Any:
 
 
 @router.get(ONE, response=SessionDetail)
-def state(request: HttpRequest, slug: str, number: int) -> Any:
+def state(request: ApiRequest, slug: str, number: int) -> Any:
     """How an analysis stands."""
     return session_for(request.auth, slug, number)
 
 
 @router.post(ONE + "/wishes", response={202: SessionDetail})
-def wish(request: HttpRequest, slug: str, number: int, body: Wish) -> Any:
+def wish(request: ApiRequest, slug: str, number: int, body: Wish) -> Any:
     """Pause, resume or cancel. Analysts and owners."""
     session = session_for(request.auth, slug, number)
     return Status(202, WISHES[body.action](actor=request.auth, session=session))
 
 
 @router.get(ONE + "/results", response=Results)
-def results(request: HttpRequest, slug: str, number: int) -> Any:
+def results(request: ApiRequest, slug: str, number: int) -> Any:
     """Clusters, insights and the report card; provisional while reading goes on."""
     session = session_for(request.auth, slug, number)
     return {
@@ -91,7 +92,7 @@ def results(request: HttpRequest, slug: str, number: int) -> Any:
 
 @router.get(ONE + "/conversations", response=ItemPage)
 def conversations(
-    request: HttpRequest, slug: str, number: int, cursor: str | None = None, limit: int = 50
+    request: ApiRequest, slug: str, number: int, cursor: str | None = None, limit: int = 50
 ) -> Any:
     """Conversations with their answers. Raw text is not among them."""
     session = session_for(request.auth, slug, number)
@@ -102,7 +103,7 @@ def conversations(
 
 @router.get(ONE + "/events", response=EventPage)
 def events(
-    request: HttpRequest, slug: str, number: int, after: Annotated[int, Query(ge=0, le=10**18)] = 0
+    request: ApiRequest, slug: str, number: int, after: Annotated[int, Query(ge=0, le=10**18)] = 0
 ) -> Any:
     """What happened after an event number; nothing is skipped."""
     session = session_for(request.auth, slug, number)
@@ -111,7 +112,7 @@ def events(
 
 
 @router.get(ONE + "/conversations.csv")
-def conversations_csv(request: HttpRequest, slug: str, number: int) -> StreamingHttpResponse:
+def conversations_csv(request: ApiRequest, slug: str, number: int) -> StreamingHttpResponse:
     """All conversations with theme, cluster, answers and place, as CSV."""
     session = session_for(request.auth, slug, number)
     if not session.items.exists():

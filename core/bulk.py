@@ -25,7 +25,7 @@ def insert_rows(
         return
     meta = model._meta
     quote = connection.ops.quote_name
-    by_attname = {field.attname: field.column for field in meta.concrete_fields}
+    by_attname = {field.attname: field.column for field in meta.concrete_fields if field.column}
     names = ", ".join(quote(by_attname[name]) for name in columns)
     marks = ", ".join(["%s"] * len(columns))
     sql = f"INSERT INTO {quote(meta.db_table)} ({names}) VALUES ({marks})"  # noqa: S608 - names only

@@ -74,7 +74,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         self._wake = asyncio.Event()
         self._frames: deque[float] = deque(maxlen=MAX_FRAMES)
         self._sender: asyncio.Task[None] | None = None
-        if not await self._allowed():
+        if not await database_sync_to_async(self._allowed)():
             await self.close(code=4403)
             return
         self._person = self.scope["user"].pk
@@ -125,7 +125,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, left))
             if time.monotonic() - checked >= RECHECK_SECONDS:
                 checked = time.monotonic()
-                if not await self._allowed():
+                if not await database_sync_to_async(self._allowed)():
                     await self.close(code=4401)
                     return
             if self._wake.is_set():
@@ -135,7 +135,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
 
     async def _send_news(self) -> None:
         try:
-            message = await self._news()
+            message: dict[str, Any] | None = await database_sync_to_async(self._news)()
         except (NotFound, Forbidden):
             await self.close(code=4401)
             return
@@ -148,7 +148,6 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             self.seq = message["seq"]
             await self.send_json(message)
 
-    @database_sync_to_async
     def _allowed(self) -> bool:
         user = self.scope.get("user")
         check = registry.authorize(self.topic)
@@ -159,7 +158,6 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             return False
         return check(fresh, self.topic.partition(":")[2])
 
-    @database_sync_to_async
     def _news(self) -> dict[str, Any] | None:
         seq, kinds = news(self.topic, self.seq)
         render = registry.renderer(self.topic)

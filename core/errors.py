@@ -50,7 +50,8 @@ class AppError(Exception):
     def text(self) -> str:
         """The sentence shown to people."""
         template = TEXTS.get(self.code, TEXTS["conflict"])
-        return template.format_map(_Blank(self.data)).strip()
+        said = template.format_map(_Blank(self.data)).strip()
+        return said or TEXTS["conflict"].format_map(_Blank()).strip()
 
 
 class _Blank(dict[str, Any]):

@@ -72,7 +72,7 @@ class Tail:
         self._nudge.clear()
 
     async def _look(self) -> None:
-        numbers = await _numbers(list(self._watchers))
+        numbers: dict[str, int] = await database_sync_to_async(_numbers)(list(self._watchers))
         layer = get_channel_layer()
         for topic, seq in numbers.items():
             if self._seen.get(topic) != seq and layer is not None:
@@ -80,7 +80,6 @@ class Tail:
                 await layer.group_send(group_name(topic), {"type": "live.news", "seq": seq})
 
 
-@database_sync_to_async
 def _numbers(topics: list[str]) -> dict[str, int]:
     rows = Topic.objects.filter(name__in=topics).values_list("name", "next_seq")
     return {name: next_seq - 1 for name, next_seq in rows}

@@ -16,6 +16,7 @@ from typing import TypeVar
 import psutil
 from django.db import connection, models, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
 from core.models import LeasedWork, WorkStatus
@@ -36,7 +37,7 @@ class LeaseLost(Exception):
     """Somebody else holds the work now; roll back and stop."""
 
 
-def from_now(delta: timedelta) -> ExpressionWrapper:
+def from_now(delta: timedelta) -> ExpressionWrapper[CombinedExpression]:
     """The database's clock plus ``delta``."""
     return ExpressionWrapper(Now() + Value(delta), output_field=DateTimeField())
 

@@ -15,7 +15,7 @@ class ProjectQuerySet(models.QuerySet["Project"]):
 
     def for_user(self, user: User) -> ProjectQuerySet:
         """Projects of the workspaces the person belongs to; nothing for strangers."""
-        if not user.is_authenticated or not user.is_active:
+        if not user.is_active:  # as anonymous visitors are
             return self.none()
         found = self.filter(workspace__memberships__user=user)
         key = user.acting_key

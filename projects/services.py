@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -60,7 +60,12 @@ def free_slug(name: str) -> str:
 
 
 def upload(
-    *, actor: User, project: Project, file: UploadedFile | Path, name: str = "", wake: bool = True
+    *,
+    actor: User,
+    project: Project,
+    file: UploadedFile[Any] | Path,
+    name: str = "",
+    wake: bool = True,
 ) -> Import:
     """Keep an uploaded file and queue its reading. Nothing is parsed here.
 
@@ -107,7 +112,7 @@ def uploads() -> Path:
     return folder
 
 
-def _keep(file: UploadedFile | Path) -> tuple[str, int, str]:
+def _keep(file: UploadedFile[Any] | Path) -> tuple[str, int, str]:
     """Copy into the data folder under a name of ours; returns relative path, size, SHA-256."""
     target = uploads() / secrets.token_hex(16)
     try:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
 from ninja import Router
 
+from accounts.schemas import ApiRequest
 from templates_app import selectors
 from templates_app.schemas import TemplateOut
 
@@ -14,6 +14,6 @@ router = Router(tags=["Templates"])
 
 
 @router.get("", response=list[TemplateOut])
-def list_templates(request: HttpRequest) -> Any:
+def list_templates(request: ApiRequest) -> Any:
     """The templates you may use, shipped ones first."""
     return selectors.templates(request.auth).prefetch_related("versions__facets")

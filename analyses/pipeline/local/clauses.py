@@ -184,7 +184,7 @@ def _score(clause: str, weights: Weights) -> float:
     if max(told) <= 0.02 or not any(weights.often(key) for key in found):
         return 0.0
     best = sum(sorted(told, reverse=True)[:MOST_TOLD])
-    return best / (4 + len(clause.split())) ** 0.5
+    return best / math.sqrt(4 + len(clause.split()))
 
 
 def _sentence(clause: str) -> str:
