@@ -17,7 +17,7 @@ from accounts.models import Membership, Role, User
 from accounts.selectors import current_membership
 from accounts.services import reaches
 from analyses.models import ENDED, AnalysisSession, SessionStatus
-from core.figures import count_of, share
+from core.figures import count_of
 from projects.models import Project
 
 THEMES = frozenset({"light", "dark"})
@@ -48,7 +48,7 @@ class Running:
     href: str
     project: str
     state: str
-    percent: float
+    percent: int
     tone: str
 
 
@@ -232,14 +232,14 @@ def _project_link(project: Project) -> Link:
 
 
 def _running(session: AnalysisSession) -> Running:
-    part = session.read_count / session.total if session.total else 0.0
+    percent = 100 * (session.read_count + session.failed_count) // max(1, session.total)
     moving = session.status in {SessionStatus.QUEUED, SessionStatus.RUNNING}
     return Running(
         name=session.name,
         href=_address("analyses:live", session.project.slug, session.number),
         project=session.project.name,
-        state=share(round(part, 2)) if moving and part else session.get_status_display(),
-        percent=100 * part,
+        state=f"{percent}%" if moving and percent else session.get_status_display(),
+        percent=percent,
         tone="" if moving else "warn",
     )
 

@@ -9,6 +9,7 @@ import base64
 import binascii
 import os
 import secrets
+import sys
 from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -274,3 +275,15 @@ def _kept(file: Path, make: Callable[[], str]) -> str:
     if not value:
         raise ImproperlyConfigured(f"{file} is empty. Restore it from a backup, or remove it.")
     return value
+
+
+def compiled_code(fallback: Path) -> Path:
+    """Where compiled code is kept: in the virtual environment, or ``fallback`` where that is not
+    ours to write (``NUMBA_CACHE_DIR`` names another place)."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    if named:
+        return Path(named)
+    inside = Path(sys.prefix)
+    if sys.prefix != sys.base_prefix and os.access(inside, os.W_OK):
+        return inside / "var" / "openclio-numba"
+    return fallback

@@ -36,8 +36,9 @@ ARTIFACTS_ROOT = DATA_DIR / "artifacts"
 STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 RUN_DIR = DATA_DIR / "run"
-# Compiled map code; numba reads this name when it is first imported.
-NUMBA_CACHE_DIR = DATA_DIR / "numba"
+# Compiled map code, beside the packages it was compiled from like Python's own byte code, so that
+# every data directory of an installation shares it. numba reads the name when first imported.
+NUMBA_CACHE_DIR = env.compiled_code(DATA_DIR / "numba")
 os.environ.setdefault("NUMBA_CACHE_DIR", str(NUMBA_CACHE_DIR))
 
 # --- Security ----------------------------------------------------------------------------------
@@ -283,7 +284,7 @@ STORAGES = {
     },
     "staticfiles": {
         "BACKEND": (
-            "whitenoise.storage.CompressedManifestStaticFilesStorage"
+            "config.storage.BuiltStaticFiles"
             if STATIC_BUILT
             else "django.contrib.staticfiles.storage.StaticFilesStorage"
         )
