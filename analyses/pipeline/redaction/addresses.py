@@ -14,11 +14,12 @@ from collections.abc import Iterator
 Found = tuple[int, int, str]
 
 # RFC 5321 bounds the local part to 64 and a label to 63 octets. Latin letters only: in Chinese or
-# Japanese text the words before an address touch it.
+# Japanese text the words before an address touch it. The labels may be given back (eight steps at
+# most): possessive, they would swallow "acme.com." with the full stop of the sentence.
 _LOCAL = r"A-Za-z0-9_.!#$%&'*+/=?^`{|}~\u00c0-\u024f-"
 _EMAIL = re.compile(
     rf"(?<![{_LOCAL}])[{_LOCAL}]{{1,64}}+[ \t]?@[ \t]?"
-    r"(?:[A-Za-z0-9\u00c0-\u024f-]{1,63}+\.){1,8}+[A-Za-z\u00c0-\u024f]{2,24}"
+    r"(?:[A-Za-z0-9\u00c0-\u024f-]{1,63}+\.){1,8}[A-Za-z\u00c0-\u024f]{2,24}"
 )
 _SPELLED = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}+"
@@ -28,7 +29,8 @@ _SPELLED = re.compile(
     r"(?:com|net|org|edu|gov|info|io|co|de|fr|es|it|uk|nl|br|in|eu)(?![a-z0-9])",
     re.IGNORECASE,
 )
-_PROVIDERS = ("mail", "yahoo", "outlook", "icloud", "gmx", "rediff")
+_PROVIDERS = ("gmail", "hotmail", "yahoo", "outlook", "icloud", "protonmail", "gmx", "rediff")
+_GLUED_ENDS = ("mailcom", "yahoocom", "rediff", "icloudcom")
 _PROVIDER = re.compile(
     r"(?<![\w.+-])[\w.+-]{1,64}+[ ](?:at|@)[ ]?"
     r"(?:gmail|hotmail|yahoo|outlook|icloud|protonmail|gmx|rediff(?:mail)?)(?:[ ]?\.[ ]?[a-z]{2,3})?(?![a-z])",
@@ -90,8 +92,8 @@ def emails(text: str, lower: str) -> Iterator[Found]:
     if "dot" in lower or "[at]" in lower or "(at)" in lower or " . " in lower or "pun" in lower:
         for match in _SPELLED.finditer(text):
             yield match.start(), match.end(), "email"
-    if any(provider in lower for provider in _PROVIDERS):
-        for pattern in (_PROVIDER, _GLUED):
+    for hints, pattern in ((_PROVIDERS, _PROVIDER), (_GLUED_ENDS, _GLUED)):
+        if any(hint in lower for hint in hints):
             for match in pattern.finditer(text):
                 yield match.start(), match.end(), "email"
 
