@@ -17,7 +17,7 @@ from django.db.models import Sum
 
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind, Outcome
-from analyses.pipeline.map import from_u16
+from analyses.pipeline.coordinates import from_u16
 from analyses.runner.sources import facet_columns
 from analyses.selectors.tree import tree_of
 from providers.models import CallState, LlmCall

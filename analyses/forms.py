@@ -49,6 +49,7 @@ class NewAnalysisForm(forms.Form):
     name = forms.CharField(
         required=False, max_length=160, help_text="Only for you and your project."
     )
+    uid = forms.UUIDField(required=False, widget=forms.HiddenInput)
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

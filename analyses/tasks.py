@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from analyses.runner import Worker
+from analyses.runner.worker import Worker
 
 SLICE = 100.0
 """Seconds a worker holds one wake-up before it makes room; calls in flight still end."""

@@ -21,7 +21,6 @@ from collections.abc import AsyncIterator
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from scipy import sparse
 
@@ -148,17 +147,6 @@ def beside(items: Matrix, places: Matrix, queries: Matrix, anchors: int) -> Matr
     weights = np.exp((scores - scores[:, :1]) * 20.0)
     weights /= weights.sum(axis=1, keepdims=True)
     return np.asarray(np.einsum("nk,nkc->nc", weights, places[found]), dtype=np.float32)
-
-
-def to_u16(xy: Matrix) -> npt.NDArray[np.uint16]:
-    """Coordinates in [-1, 1] as 16-bit steps, shape ``(n, 2)``; outside values are clipped."""
-    steps = np.rint((np.clip(xy, -1.0, 1.0).astype(np.float64) + 1.0) * 32767.5)
-    return steps.astype(np.uint16)
-
-
-def from_u16(steps: npt.NDArray[np.uint16]) -> Matrix:
-    """What :func:`to_u16` stored, exact to 1/65,535 of the width."""
-    return (steps.astype(np.float64) / 32767.5 - 1.0).astype(np.float32)
 
 
 def warm() -> None:

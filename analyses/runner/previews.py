@@ -13,7 +13,7 @@ from django.utils import timezone
 from analyses import artifacts
 from analyses.events import MapChanged, PictureChanged
 from analyses.models import AnalysisSession, ArtifactKind, Batch, Cluster
-from analyses.pipeline.map import to_u16
+from analyses.pipeline.coordinates import to_u16
 from analyses.pipeline.preview.types import PreviewCluster, PreviewResult, PreviewTheme
 from core.events import publish
 

@@ -23,7 +23,7 @@ from analyses.models import (
     Insight,
     Outcome,
 )
-from analyses.pipeline.map import from_u16
+from analyses.pipeline.coordinates import from_u16
 from analyses.pipeline.records import (
     FacetAnswer,
     FacetsRead,

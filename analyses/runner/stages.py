@@ -13,9 +13,10 @@ from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
 from analyses.pipeline.base import REST, Labels
 from analyses.pipeline.cluster import ClusterParams, ClusterStage
+from analyses.pipeline.coordinates import to_u16
 from analyses.pipeline.embed import EmbedParams, EmbedStage
 from analyses.pipeline.hierarchy import HierarchyStage
-from analyses.pipeline.map import MapStage, to_u16
+from analyses.pipeline.map import MapStage
 from analyses.pipeline.name import NameStage
 from analyses.pipeline.prepare import PrepareStage
 from analyses.pipeline.preview import PreviewInputs, preview

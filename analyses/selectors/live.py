@@ -17,6 +17,8 @@ from core.models import WorkStatus
 from providers.models import CallState, LlmCall
 
 RECENT = timedelta(seconds=60)
+LATELY = 3
+"""Batches saved in the last minute from which on the rate is that of the last minute."""
 SPARK_BARS = 12
 MAX_CELLS = 300
 AFTER_READING = 0.15
@@ -63,6 +65,8 @@ class Progress:
     """Conversations a second: lately, else on average; ``None`` while nothing is read."""
     spark: str
     """The rate over time as the ``d`` of an SVG path, 88 × 24 units."""
+    pace: str = ""
+    """What the rate means, in words."""
     seen: int = 0
     """Conversations tried: read or skipped."""
 
@@ -124,8 +128,10 @@ def progress_of(session: AnalysisSession, now: datetime | None = None) -> Progre
     rows = {row.key: row for row in session.stages.all()}
     stages = [_stage(step, rows.get(step.key)) for step in plan.STAGES]
     now = now or timezone.now()
-    recent = _recent(session, now)
-    rate = _rate(session, rows.get("facets"), recent, now)
+    facets = rows.get("facets")
+    read = session.ended or bool(facets and facets.finished_at)
+    recent = [] if read else _recent(session, now)
+    rate = _rate(session, facets, recent, now)
     done = session.read_count + session.failed_count
     return Progress(
         read=session.read_count,
@@ -135,6 +141,7 @@ def progress_of(session: AnalysisSession, now: datetime | None = None) -> Progre
         left=_time_left(session, rows, rate, now),
         rate=rate,
         spark=_spark(recent, now),
+        pace=_pace(session, rate, lately=len(recent) >= LATELY),
         seen=done,
     )
 
@@ -170,10 +177,20 @@ def _rate(
         return facets.items_done / took if took > 0 else None
     if session.status != SessionStatus.RUNNING:
         return None
-    if len(recent) >= 3:
+    if len(recent) >= LATELY:
         since = max(facets.started_at, now - RECENT)
         return sum(size for _, size in recent) / max((now - since).total_seconds(), 0.5)
     return facets.items_done / max((now - facets.started_at).total_seconds(), 0.5) or None
+
+
+def _pace(session: AnalysisSession, rate: float | None, *, lately: bool) -> str:
+    if rate is not None:
+        return "Over the last minute" if lately else "On average while reading"
+    if session.ended:
+        return "Reading did not end"
+    if session.status == SessionStatus.RUNNING:
+        return "Known once the first batches are saved"
+    return "Nothing is being read now"
 
 
 def _time_left(

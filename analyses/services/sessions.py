@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Max
@@ -15,6 +16,7 @@ from analyses.models import ENDED, AnalysisSession, Batch, Desired, SessionStatu
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.pumps import wake_pumps
 from core.errors import Conflict, Invalid
+from core.ids import uuid7
 from core.models import WorkStatus
 from core.text import clean
 from projects.models import Dataset, DatasetStatus, Project
@@ -35,32 +37,41 @@ def start_session(
     concurrency: int | None = None,
     params: dict[str, Any] | None = None,
     wake: bool = True,
+    uid: UUID | None = None,
 ) -> AnalysisSession:
     """Freeze everything that decides the result onto a new analysis and open its first stage.
 
     Without ``chat`` the local engine reads; without ``embedding`` vectors are made here.
-    ``wake=False`` leaves the work to the caller's own worker. Raises ``Forbidden`` below the role
+    ``wake=False`` leaves the work to the caller's own worker. A ``uid`` that a form was made with
+    starts one analysis, however often the form is sent. Raises ``Forbidden`` below the role
     Analyst, ``Conflict`` for a data set that is not ready, ``Invalid`` for bad settings.
     """
     require(actor, project.workspace, Role.ANALYST)
     _check(project, dataset, template_version, chat, embedding)
     frozen = _freeze(params or {}, limit, concurrency, chat)
     total = min(frozen.limit or dataset.conversation_count, dataset.conversation_count)
+    fixed: dict[str, Any] = {
+        "project": project,
+        "dataset": dataset,
+        "template_version": template_version,
+        "chat": chat,
+        "embedding": embedding,
+        "params": frozen.model_dump(),
+        "created_by": actor,
+    }
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
+        before = AnalysisSession.objects.filter(uid=uid).first() if uid else None
+        if before is not None and _is(before, fixed):
+            return before
         highest = project.analyses.aggregate(top=Max("number"))["top"] or 0
         session = AnalysisSession.objects.create(
-            project=project,
-            dataset=dataset,
-            template_version=template_version,
-            chat=chat,
-            embedding=embedding,
+            **fixed,
+            uid=uuid7() if before or not uid else uid,
             number=highest + 1,
             name=clean(name).strip()[:160] or f"{dataset.name}, analysis {highest + 1}",
-            params=frozen.model_dump(),
             pipeline_version=plan.PIPELINE_VERSION,
             total=total,
-            created_by=actor,
         )
         _lay_out(session)
         audit(
@@ -75,6 +86,11 @@ def start_session(
             wake_pumps()
     session.refresh_from_db()
     return session
+
+
+def _is(session: AnalysisSession, fixed: dict[str, Any]) -> bool:
+    """Whether an analysis was started with exactly these settings by the same person."""
+    return all(getattr(session, name) == value for name, value in fixed.items())
 
 
 def _check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -62,6 +63,7 @@ def _start(request: HttpRequest, project: Project, form: NewAnalysisForm) -> Htt
             embedding=given["embedding"],
             name=given["name"],
             limit=given["limit"],
+            uid=given["uid"],
         )
     except (Conflict, Invalid) as error:
         form.add_error(None, error.text)
@@ -72,8 +74,12 @@ def _start(request: HttpRequest, project: Project, form: NewAnalysisForm) -> Htt
 def _initial(request: HttpRequest, project: Project) -> dict[str, Any]:
     number = request.GET.get("dataset", "")
     rows = starting.datasets_of(project)
-    chosen = rows.filter(number=int(number)).first() if number.isdecimal() else None
-    return {"dataset": chosen or rows.first(), "reader": request.GET.get("reader", "")}
+    chosen = (
+        rows.filter(number=int(number)).first() if number.isdecimal() and len(number) < 10 else None
+    )
+    reader = request.GET.get("reader", "")
+    # The form's own number: sent twice, by a second click, it starts one analysis.
+    return {"dataset": chosen or rows.first(), "reader": reader, "uid": uuid4()}
 
 
 def _offer(project: Project, form: NewAnalysisForm) -> dict[str, Any]:

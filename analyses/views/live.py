@@ -22,7 +22,17 @@ from core.errors import NotFound
 from core.events import last_seq
 
 PANELS: dict[str, tuple[str, ...]] = {
-    "status": ("status", "actions", "notice", "progress", "feed"),
+    "status": (
+        "status",
+        "actions",
+        "notice",
+        "progress",
+        "kpis",
+        "clusters",
+        "hint",
+        "map",
+        "feed",
+    ),
     "progress": ("progress", "kpis"),
     "stage": ("progress", "kpis", "feed"),
     "batches": ("batches", "work", "feed"),

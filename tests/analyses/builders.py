@@ -25,7 +25,7 @@ from analyses.models import (
     SessionStatus,
     StageProgress,
 )
-from analyses.pipeline.map import to_u16
+from analyses.pipeline.coordinates import to_u16
 from core.events import publish
 from core.models import WorkStatus
 from projects.models import Dataset

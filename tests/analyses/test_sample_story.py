@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 
 from analyses.models import AnalysisSession, ClusterMembership, SessionStatus
-from analyses.runner import Worker
+from analyses.runner.worker import Worker
 from analyses.services import start_session
 from projects import sample
 from projects.documents import Document

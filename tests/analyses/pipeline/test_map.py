@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 from sklearn.manifold import trustworthiness
 
 from analyses.pipeline.base import Context, Stopped
-from analyses.pipeline.map import MapParams, MapStage, _pacmap, draw, from_u16, pulled, to_u16
+from analyses.pipeline.coordinates import from_u16, to_u16
+from analyses.pipeline.map import MapParams, MapStage, _pacmap, draw, pulled
 from analyses.pipeline.neighbours import nearest
 from analyses.pipeline.records import MapInputs
 from analyses.pipeline.spread import fan_out, scale, spread

@@ -19,7 +19,7 @@ from analyses.models import (
     FacetValue,
     Outcome,
 )
-from analyses.runner import Worker
+from analyses.runner.worker import Worker
 from core.models import WorkStatus
 from providers.clients.scripted import Scenario, ScriptedClient
 from providers.gateway.journal import JournalRow

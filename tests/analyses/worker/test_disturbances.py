@@ -19,7 +19,7 @@ from analyses.models import (
     Outcome,
     SessionStatus,
 )
-from analyses.runner import Worker
+from analyses.runner.worker import Worker
 from core import work
 from core.models import WorkStatus
 from projects.models import Dataset

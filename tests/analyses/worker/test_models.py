@@ -16,7 +16,7 @@ from analyses.models import (
     SessionStatus,
 )
 from analyses.report_file import report_html
-from analyses.runner import Worker
+from analyses.runner.worker import Worker
 from core import work
 from core.models import WorkStatus
 from projects.models import Dataset

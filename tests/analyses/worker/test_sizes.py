@@ -14,7 +14,7 @@ from analyses.models import (
     SessionStatus,
 )
 from analyses.report_file import report_html
-from analyses.runner import Worker
+from analyses.runner.worker import Worker
 from core.events import since
 from core.models import Beat
 from projects.models import Conversation, Dataset
