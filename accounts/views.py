@@ -28,7 +28,7 @@ from accounts.forms import (
 )
 from accounts.models import ApiKey, Membership, Role
 from accounts.selectors import person
-from core.errors import AppError
+from core.errors import AppError, NotFound
 from core.forms import refuse, status_of
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -59,7 +59,10 @@ class SignOut(LogoutView):
 @sensitive_post_parameters("password")
 def welcome(request: HttpRequest, token: str) -> HttpResponse:
     """The first owner's link: choose a name and a password, and be signed in."""
-    services.check_first_owner_link(token)
+    try:
+        services.check_first_owner_link(token)
+    except NotFound:
+        return _link_gone(request, invited=False)
     form = WelcomeForm(request.POST or None)
     if form.is_valid():
         try:
@@ -76,7 +79,10 @@ def welcome(request: HttpRequest, token: str) -> HttpResponse:
 @sensitive_post_parameters("password")
 def invitation(request: HttpRequest, uid: str, token: str) -> HttpResponse:
     """An invited person's link: choose a name and a password, and be signed in."""
-    user = services.invited(uid, token)
+    try:
+        user = services.invited(uid, token)
+    except NotFound:
+        return _link_gone(request, invited=True)
     form = PasswordForm(request.POST or None)
     if form.is_valid():
         user = services.accept_invitation(uid=uid, token=token, **form.cleaned_data)
@@ -84,6 +90,12 @@ def invitation(request: HttpRequest, uid: str, token: str) -> HttpResponse:
         return redirect("projects:home")
     context = {"form": form, "email": user.email}
     return render(request, "accounts/invitation.html", context, status=status_of(form))
+
+
+def _link_gone(request: HttpRequest, *, invited: bool) -> HttpResponse:
+    """Says what became of a link and where to get another, the same for wrong and used ones."""
+    context = {"invited": invited, "claimed": selectors.has_owner()}
+    return render(request, "accounts/link_gone.html", context, status=404)
 
 
 @login_required

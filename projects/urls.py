@@ -7,6 +7,7 @@ from projects import views
 app_name = "projects"
 urlpatterns = [
     path("", views.home, name="home"),
+    path("running/", views.running, name="running"),
     path("projects/", views.project_list, name="list"),
     path("projects/new/", views.new, name="new"),
     path("p/<slug:slug>/", views.overview, name="overview"),

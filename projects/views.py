@@ -13,7 +13,7 @@ from accounts.selectors import current_workspace, person
 from accounts.services import require
 from core.errors import AppError
 from core.forms import refuse, status_of
-from core.htmx import page_or_fragment
+from core.htmx import STOP_POLLING, page_or_fragment
 from projects import selectors, services
 from projects.forms import ProjectForm, UploadForm
 
@@ -26,6 +26,14 @@ def home(request: HttpRequest) -> HttpResponse:
     """What is running, what is new, and the projects."""
     rows = selectors.projects(person(request))[:6]
     return render(request, "projects/home.html", {"projects": rows})
+
+
+@require_safe
+def running(request: HttpRequest) -> HttpResponse:
+    """What is running, for the sidebar. A page that was signed out is told to stop asking."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=STOP_POLLING)
+    return render(request, "components/running.html")
 
 
 @login_required

@@ -196,20 +196,27 @@ all('[data-drop]').forEach(area => {
   input.addEventListener('change', () => showChosen(area));
 });
 
+const idle = new Map(); // button -> what it said before its form was sent
+
 // A form that was sent cannot be sent again; a page from the back button can.
 document.addEventListener('submit', event => {
   const button = event.submitter;
   if (!button || !button.dataset.busy) return;
-  button.dataset.idle = button.textContent;
+  idle.set(button, [...button.childNodes]);
   setTimeout(() => { button.disabled = true; button.textContent = button.dataset.busy; });
 });
 
 addEventListener('pageshow', event => {
   if (!event.persisted) return;
-  all('[data-idle]').forEach(button => {
+  idle.forEach((nodes, button) => {
     button.disabled = false;
-    button.textContent = button.dataset.idle;
+    button.replaceChildren(...nodes);
   });
+});
+
+// A part of a page asked for again after a sign-out gets the sign-in page: keep what is shown.
+document.addEventListener('htmx:beforeSwap', event => {
+  if (new URL(event.detail.xhr.responseURL).pathname.startsWith('/sign-in/')) event.detail.shouldSwap = false;
 });
 
 // --- Clicks ------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ const connection = one('#connection');
 let seq = Number(live.dataset.seq);
 let failures = 0;
 let socket = null;
+let chosen = false; // whether the person picked a tab
 let polling = 0;
 let heard = Date.now();
 const ended = () => live.hasAttribute('data-ended') || Boolean(one('#live-actions [href$="/"].pri'));
@@ -24,7 +25,8 @@ const clock = time => new Date(time).toLocaleTimeString('en-GB', { hour: '2-digi
 
 function ago(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  return seconds < 90 ? `${seconds} s ago` : `at ${clock(Date.now() - ms)}`;
+  if (seconds < 90) return seconds < 2 ? 'just now' : `${seconds} s ago`;
+  return `at ${clock(Date.now() - ms)}`;
 }
 
 function show(state, text) {
@@ -45,14 +47,43 @@ function showConnection() {
 // --- Changing the page without taking the reader's place -----------------------------------------
 
 const waiting = new Map(); // id -> element that waits behind "Hold" or "2 new"
-const busy = element => element.matches(':hover') || element.contains(document.activeElement);
+const settled = new Map(); // id -> element as it is to be once nobody points at it
+// Pointed at, or in use by keyboard; a click with the mouse leaves the focus behind and ends nothing.
+const busy = element => element.matches(':hover') || Boolean(one(':focus-visible', element));
 
 function prepare(existing, fresh) {
   const tree = one('[role=tree]', existing);
   const next = one('[role=tree]', fresh);
+  settled.delete(fresh.id);
   if (!tree || !next) return;
-  if (busy(tree)) keepOrder(tree, next);
+  if (busy(tree)) {
+    settled.set(fresh.id, fresh.cloneNode(true));
+    keepOrder(tree, next);
+  }
   keepFolds(tree, next);
+}
+
+// The row that is pointed at or has the focus, and how to put it back where it was.
+function pin(existing) {
+  const row = one('[role=tree] .trow:hover', existing) || one('[role=tree] .trow:focus', existing);
+  const top = row?.getBoundingClientRect().top;
+  return () => {
+    const now = row && document.getElementById(row.parentElement?.id)?.firstElementChild;
+    if (now) document.getElementById(existing.id).scrollTop += now.getBoundingClientRect().top - top;
+  };
+}
+
+function settle() {
+  for (const [id, fresh] of settled) {
+    const tree = one(`#${id} [role=tree]`);
+    if (!tree || !busy(tree)) replace(document.getElementById(id), fresh);
+  }
+}
+
+for (const name of ['pointerout', 'focusout']) {
+  document.addEventListener(name, event => {
+    if (settled.size && event.target.closest?.('[role=tree]')) setTimeout(settle, 400);
+  });
 }
 
 function numbers(element) {
@@ -73,6 +104,7 @@ function flash(element, before) {
 function replace(existing, fresh) {
   prepare(existing, fresh);
   const before = numbers(existing);
+  const putBack = pin(existing);
   window.Idiomorph.morph(existing, fresh, {
     morphStyle: 'outerHTML',
     ignoreActiveValue: true,
@@ -84,6 +116,7 @@ function replace(existing, fresh) {
       },
     },
   });
+  putBack();
   flash(one(`#${fresh.id}`) || existing, before);
 }
 
@@ -116,18 +149,28 @@ function apply(message) {
   elsewhere();
 }
 
-// What other parts of the page say about this analysis.
+// What other parts of the page say about this analysis: the sidebar, the title, the tabs.
 function elsewhere() {
+  const state = one('#live-status .pill').textContent.trim();
+  const percent = one('#live-progress .big span.num').textContent;
+  const running = Boolean(one('#live-status .pill.run'));
+  document.title = `${running ? percent : state} · ${document.title.split(' · ').slice(1).join(' · ')}`;
   const mini = one(`.side .mini[href="${location.pathname}"]`);
-  const percent = one('#live-progress .big span.num')?.textContent;
-  if (mini && ended()) mini.remove();
-  else if (mini && percent) {
+  if (mini && !ended()) {
     one('i', mini).style.width = percent;
-    one('.num', mini).textContent = percent;
+    one('.num', mini).textContent = running ? percent : state;
+    one('.bar', mini).classList.toggle('warn', !running);
   }
-  if (ended()) one('.map .key')?.remove();
+  if (ended()) atTheEnd(mini);
   const found = document.querySelectorAll('#live-insights .feed > li').length;
   one('[data-tab=insights]').textContent = found ? `Insights ${found}` : 'Insights';
+  if (found && !chosen && !busy(one('[data-panel=feed]'))) openTab('insights');
+}
+
+function atTheEnd(mini) {
+  if (mini) window.htmx.trigger('#side-running', 'refresh');
+  one('[data-so-far]')?.remove();
+  one('#stop-dialog')?.remove(); // there is nothing left to stop
 }
 
 // --- Hold, tabs and entries that wait ------------------------------------------------------------
@@ -170,8 +213,22 @@ document.addEventListener('click', event => {
     release(open.id);
   }
   const tab = event.target.closest('[data-tab]');
-  if (tab) openTab(tab.dataset.tab);
+  if (tab) { chosen = true; openTab(tab.dataset.tab); }
 });
+
+// Pausing and going on change the page in place: what is open, chosen and scrolled stays so.
+document.addEventListener('submit', async event => {
+  const form = event.target;
+  if (!form.closest('#live-actions') || event.defaultPrevented) return;
+  event.preventDefault();
+  if (form.dataset.sent) return;
+  form.dataset.sent = '1'; // not disabled: the button keeps the focus
+  const answer = await fetch(form.action, { method: 'POST', body: new FormData(form), redirect: 'manual' }).catch(() => null);
+  if (answer?.type !== 'opaqueredirect') { location.reload(); return; } // refused: the page says why
+  if (socket?.readyState !== WebSocket.OPEN) await poll();
+  delete form.dataset.sent;
+});
+
 
 function openTab(name) {
   document.querySelectorAll('[data-tab]').forEach(button => {
@@ -195,7 +252,7 @@ function drawMap() {
 // --- Socket, and polling while it is down --------------------------------------------------------
 
 function connect() {
-  if (ended()) { showConnection(); return; }
+  if (ended()) { stopPolling(); showConnection(); return; }
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
   const topic = encodeURIComponent(live.dataset.topic);
   socket = new WebSocket(`${scheme}://${location.host}/ws/live/?topic=${topic}&after=${seq}`);

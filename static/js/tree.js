@@ -69,12 +69,18 @@ export function keepFolds(tree, fresh) {
   }
 }
 
-// While somebody points at the tree nothing changes place: known rows keep their order, new ones
-// follow the row they came after.
+// While somebody points at the tree nothing changes place: known rows keep their order, rows that
+// are gone stay, faded, and new ones follow the row they came after.
 export function keepOrder(tree, fresh) {
   const incoming = [...fresh.children];
   const byId = new Map(incoming.map(item => [item.id, item]));
-  const known = [...tree.children].map(item => item.id).filter(id => byId.has(id));
+  const known = [...tree.children].map(item => item.id);
+  for (const item of tree.children) {
+    if (byId.has(item.id)) continue;
+    const gone = item.cloneNode(true);
+    gone.firstElementChild.classList.add('gone');
+    byId.set(item.id, gone);
+  }
   const order = [...known];
   incoming.forEach((item, place) => {
     if (known.includes(item.id)) return;
