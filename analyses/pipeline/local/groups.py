@@ -28,11 +28,14 @@ _TROUBLE = ("Solve a problem with", "Report")
 
 
 def group_by_vectors(
-    vectors: npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]], target: int
+    vectors: npt.NDArray[np.floating[Any]] | Sequence[Sequence[float]],
+    target: int,
+    sizes: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Positions in about ``target`` groups of near vectors, none with a single member.
 
     Ward's method on unit vectors keeps groups of like size; lone members join the nearest group.
+    A group that holds more than half of everything (by ``sizes``) is divided while it can be.
     """
     matrix = np.asarray(vectors, dtype=np.float64)
     if len(matrix) < 4 or target < 2:
@@ -54,7 +57,34 @@ def group_by_vectors(
     for position in range(len(matrix)):
         if position not in placed:
             best[int(np.argmax(means @ matrix[position]))].append(position)
+    best = _divided(best, matrix, np.asarray(sizes if sizes else [1] * len(matrix)))
     return [sorted(group) for group in sorted(best, key=lambda group: (-len(group), group[0]))]
+
+
+def _divided(
+    groups: list[list[int]], matrix: npt.NDArray[np.float64], sizes: npt.NDArray[Any]
+) -> list[list[int]]:
+    """The groups with every one above half of the whole cut in two, as long as both keep two."""
+    half = sizes.sum() / 2
+    done: list[list[int]] = []
+    waiting = list(groups)
+    while waiting:
+        group = waiting.pop()
+        parts = _halves(group, matrix) if sizes[group].sum() > half else []
+        if parts:
+            waiting.extend(parts)
+        else:
+            done.append(group)
+    return done
+
+
+def _halves(group: list[int], matrix: npt.NDArray[np.float64]) -> list[list[int]]:
+    """A group in two by the same tree; none when one side would be a single member."""
+    if len(group) < 4:
+        return []
+    labels = fcluster(linkage(matrix[group], "ward"), 2, "maxclust")
+    parts = [[group[int(i)] for i in np.flatnonzero(labels == label)] for label in (1, 2)]
+    return parts if min(map(len, parts)) > 1 else []
 
 
 def theme_text(children: Sequence[Mapping[str, Any]], taken: Sequence[str]) -> tuple[str, str]:
@@ -206,7 +236,8 @@ def propose(payload: Mapping[str, Any]) -> dict[str, Any]:
     _, high = payload.get("bounds") or (1, len(clusters))
     target = max(1, min(int(payload["target"]), int(high)))
     themes: list[dict[str, Any]] = []
-    for group in group_by_vectors(payload["vectors"], target):
+    sizes = [int(cluster.get("size", 1)) for cluster in clusters]
+    for group in group_by_vectors(payload["vectors"], target, sizes):
         members = [clusters[i] for i in group]
         name, description = theme_text(members, [theme["name"] for theme in themes])
         keys = [member["key"] for member in members]

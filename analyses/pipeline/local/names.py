@@ -26,6 +26,7 @@ from analyses.pipeline.local.grammar import (
     verbs,
 )
 from analyses.pipeline.local.reading import joined
+from analyses.pipeline.local.requests import lower_first
 from analyses.pipeline.local.texts import phrase_shares, set_apart
 from analyses.pipeline.local.words import (
     content_words,
@@ -71,10 +72,12 @@ def keyphrase_name(sample: Mapping[str, Any]) -> tuple[str, str]:
         if ranked
         else _from_texts(sample) or _plain_words(members, outsiders, inside)
     )
+    size = int(sample.get("size", len(members)))
     if name.startswith(LOOSE):
         # A subject alone says little; what people typically say about it says more.
-        name = typical_clause(sample.get("members") or (), sample.get("outsiders") or ()) or name
-    size = int(sample.get("size", len(members)))
+        clause = typical_clause(sample.get("members") or (), sample.get("outsiders") or ())
+        if clause:
+            return clause, _told(clause, inside, ranked, size)
     return name, _description(name, inside, ranked, size)
 
 
@@ -299,6 +302,14 @@ def _description(name: str, inside: Tally, ranked: Sequence[Key], size: int) -> 
     if spoken:
         return f"{first} Most often they spoke of {joined(spoken)}."
     return f"{first} They had few words in common."
+
+
+def _told(clause: str, inside: Tally, ranked: Sequence[Key], size: int) -> str:
+    """The description of a group named by a clause that is typical of it."""
+    first = f"In {size:,} conversations people told of this or something like it."
+    spoken = [_thing(key, inside) for key in ranked if inside.objects[key] > 1][:4]
+    told = joined(spoken) if spoken else lower_first(clause)
+    return f"{first} Most often they spoke of {told}."
 
 
 def _common_wishes(inside: Tally) -> list[str]:

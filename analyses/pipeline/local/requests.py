@@ -62,7 +62,8 @@ _CUT = re.compile(
 )
 AUXILIARY = re.compile(
     r"\b(?:is|are|was|were|has|have|had|did|does|do|doesn['’]?t|didn['’]?t|isn['’]?t|wasn['’]?t"
-    r"|hasn['’]?t|haven['’]?t|won['’]?t|can['’]?t|cannot|not|never|keeps?|got|shows?|says)\b",
+    r"|hasn['’]?t|haven['’]?t|won['’]?t|can['’]?t|cannot|not|never|keeps?|got|shows?|says|comes?|goes|gets"
+    r"|stays|fails|stops|loses|takes|crashes|ended|arrived|failed|stopped|vanished|came|went)\b",
     re.IGNORECASE,
 )
 _ME = re.compile(r"^(?:me|us)\s+(?!up\b)", re.IGNORECASE)
