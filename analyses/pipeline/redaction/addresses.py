@@ -76,6 +76,11 @@ _SECRET = re.compile(
     r"|-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[A-Za-z0-9+/=\s]{0,8000}(?:-----END [A-Z ]{0,30}-----)?"
     r")"
 )
+# One of these is part of whatever the pattern matches.
+_SECRET_STARTS = (
+    *("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-"),
+    *("github_pat_", "AKIA", "AIza", "xox", "eyJ", "Bearer ", "-----BEGIN "),
+)
 _PASSWORD = re.compile(
     r"\b(?:(?:password|passwd|passwort|kennwort|passcode|contraseña|mot de passe|senha"
     r"|wachtwoord)|(?P<pin>pin))[ \t]*(?:[:=]|is\b|ist\b|es\b|est\b|é\b)[ \t]*[\"'“]?"
@@ -159,8 +164,9 @@ def networks(text: str) -> Iterator[Found]:
 
 def secrets(text: str, lower: str) -> Iterator[Found]:
     """API keys, tokens and private keys by their published shapes; passwords by the words before."""
-    for match in _SECRET.finditer(text):
-        yield match.start(), match.end(), "secret"
+    if any(start in text for start in _SECRET_STARTS):
+        for match in _SECRET.finditer(text):
+            yield match.start(), match.end(), "secret"
     if "pass" in lower or "pin" in lower or "contrase" in lower or "kennwort" in lower:
         for match in _PASSWORD.finditer(text):
             yield match.start("value"), match.end("value"), "secret"

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from analyses.pipeline.records import Span, Turn
-from analyses.pipeline.redaction import addresses, names, numbers
+from analyses.pipeline.redaction import addresses, introductions, names, numbers
 from analyses.pipeline.redaction.addresses import Found
 from analyses.pipeline.redaction.hostile import TURN_BREAK, View, fold_width, readable
+from analyses.pipeline.redaction.streets import streets
 
 KINDS = (
     "secret",
@@ -23,6 +24,7 @@ KINDS = (
     "ip",
     "phone",
     "birthdate",
+    "address",
     "name",
 )
 """All kinds of personal detail; where two overlap, the earlier one names the removed stretch."""
@@ -54,6 +56,7 @@ def _direct(text: str, lower: str) -> Iterator[Found]:
     if _DIGIT.search(text):
         yield from numbers.codes(text, lower)
         yield from numbers.digit_runs(text, lower)
+        yield from streets(text, lower)
     yield from addresses.networks(text)
 
 
@@ -75,7 +78,7 @@ def _joined_found(turns: Sequence[tuple[str, str]], known: Sequence[str]) -> lis
     text = fold_width(TURN_BREAK.join(body for _, body in turns))
     lower = _lower(text)
     found = list(_direct(text, lower))
-    people = list(names.introductions(text))
+    people = [*introductions.introductions(text, lower), *introductions.beside(text, found)]
     if len(turns) > 1:
         starts = [0, *accumulate(len(body) + 1 for _, body in turns)]
         for index, start, end in names.answers(turns):

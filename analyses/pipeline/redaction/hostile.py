@@ -30,6 +30,8 @@ _NOISE = re.compile(
     "|(?<=[!-~])[\u200c\u200d]+|[\u200c\u200d]+(?=[!-~])"
     f"|(?<=[{_MARKS}]{{3}})[{_MARKS}]+"
 )
+# A quick look: nearly every text has none of these. A mark alone is enough to take the long way.
+_SUSPECT = re.compile(f"[{_HIDDEN}\u200c\u200d{_MARKS}]")
 # First code points of the decimal digits people type in chats beside ASCII's.
 _DIGITS = (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50)
 _WIDE = re.compile(
@@ -64,7 +66,7 @@ def readable(text: str) -> View:
 
     At most three combining marks in a row are kept. Linear in the length of the text.
     """
-    if text.isascii() and text.isprintable():
+    if _SUSPECT.search(text) is None:
         return View(text)
     pieces: list[str] = []
     cuts: list[tuple[int, int]] = []

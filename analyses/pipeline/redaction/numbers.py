@@ -27,7 +27,7 @@ _NOT_DIGIT = re.compile(r"[^0-9]+")
 _CONTEXT = re.compile(
     r"(?P<phone>\b(?:phone|telephone|mobile|cell|cellphone|whats ?app|tel|fax|sms|landline|hotline"
     r"|call|text|ring|reach|dial|ph|contact(?: no| num| number)?|(?:the|my|our|his|her|their) number|telefon\w*|handy\w*|mobil\w*|rufnummer|ruf|anruf\w*"
-    r"|rückruf\w*|téléphone|portable|appel\w*|joindre|tél|teléfono|móvil|celular|llám\w*|llama\w*"
+    r"|rückruf\w*|téléphone|portable|appel\w*|joindre|tél|teléfono|móvil|celular|llám\w*|l?lam(?:ar|a|ad|e|en)(?:me|nos)?"
     r"|telefono|cellulare|chiam\w*|telefone|telemóvel|lig\w*)\b|電話|携帯|电话|手机|전화|телефон)"
     r"|(?P<order>\b(?:order|orders|ordered|ref|reference|invoice|booking|reservation|confirmation"
     r"|ticket|case|tracking|parcel|shipment|package|awb|policy|serial|model|sku|item|product|part"
@@ -323,13 +323,21 @@ _CODE_CHECKS: dict[str, Callable[[str], bool]] = {
 
 
 # Words one of which stands in any text that the pattern can match: a cheap look before a scan.
+_BORN_WORDS = (
+    *("born", "birth", "dob", "d.o.b", "gebor", "geburtsd", "naissance", "née ", "né ", "nacim"),
+    *("nací", "naci", "nato il", "nata il", "nascita", "nascim"),
+)
+_ACCOUNT_WORDS = (
+    *("account", "acct", "a/c", "ac n", "ac e", "acn", "ace", "konton", "de compte", "de cuenta"),
+    "di conto",
+)
 _LABELLED = (
     (("pas", "licen", "ausweis", "national id"), _PASSPORT, "value", "id"),
-    (("born", "birth", "dob", "d.o.b", "geb", "na", "né"), _BORN, "value", "birthdate"),
+    (_BORN_WORDS, _BORN, "value", "birthdate"),
     (("cv", "security code", "prüfziffer"), _CVV, 1, "card"),
     (("ssn", "s.s.n", "social sec", "national ins"), _SSN_TOLD, "value", "id"),
     (("card", "kart", "carte", "tarjeta", "carta", "cc"), _CARD_TOLD, "value", "card"),
-    (("ac", "konto", "cuenta", "compte", "conto"), _ACCOUNT_TOLD, "value", "account"),
+    (_ACCOUNT_WORDS, _ACCOUNT_TOLD, "value", "account"),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -66,7 +68,11 @@ NOT_PEOPLE = _words(
     mitglied ok okay it hr ceo cto usa uk eu deutscher deutsche allemand allemande français
     française español española italiano italiana europe america england germany france spain italy
     india china japan london paris berlin great good nice sorry happy well fine just absolutely
-    definitely really very thank thanks unfortunately however"""
+    definitely really very thank thanks unfortunately however unable kind many best warm dial leaf
+    problem issue question same help update message email reply response feedback answer call
+    notification news greetings request click toujours restant restons l'équipe équipe equipo
+    kundenservice kundendienst hilfe frage anfrage bestellung urgent ridiculous unacceptable
+    confirmed correct perfect awesome here there"""
 )
 """Lower-case words that, capitalised after "I am" or a title, name no private person."""
 
@@ -101,6 +107,22 @@ GIVEN_NAMES = _words(
     maria marie marina mario marion mark markus marlene marta martha martin martina mary mateo
     mathieu matt matteo matthew matthias maurice max maximilian megan mehmet mei melanie melissa
     mia michael michaela michel michelle miguel mike mikhail miriam mohamed mohammad mohammed
+    karim maya anders svenja nuria manon maëlle maelle wiebke emre ravi inés léa élodie gérard inès
+    álvaro lucía andrés rocío rubén noelia pilar marta callum nadia imogen leroy desmond keisha rhys
+    anita maureen joanne stephen tobias harriet priya bastien amandine chantal camille théo luc anke
+    jörg miriam katrin renate birgit jannis finn luise greta frieda mats svante astrid freya sigrid
+    linnea ingrid bjørn bjorn lasse henrik mikkel anneke sanne femke joost maarten pieter willem
+    daan sven tijs bram chidi ngozi amara kwame kofi ama adaeze femi tunde zainab yusra layla leila
+    noor omar khalid tariq samira nadim farah imran bilal asma hina aditi ananya arnav ishaan kiran
+    lakshmi meera nisha rohan sanjana shreya suresh varun vivek anjali divya deepika aarav mei
+    xiao ling jun hiroko yoko naoko kaori haruto takeshi sakura minji jisoo seoyeon thuy linh minh
+    agnieszka katarzyna małgorzata piotr paweł wojciech krzysztof jakub zofia ondřej jana zdeněk
+    ioana mihai zoltán istván lászló ágnes ece zeynep ayşe fatma burak cem murat selin svetlana
+    anastasia nikita dmitry sergey vladislav oksana taras bohdan yulia siobhan niamh aoife ciarán
+    declan eoin gwen dafydd hamish iona isla oscar archie alfie freddie evie poppy millie tilly
+    mackenzie brooke paige kayla brianna destiny tyrone darnell latoya shanice marisol xiomara
+    guadalupe joaquín óscar iñaki iker leire ainhoa maite montserrat jordi laia núria pau beatriz
+    inês tiago thiago gonçalo mariana letícia camila giorgia matilde ginevra lorenza tommaso
     monica monika monique morgan muhammad mustafa nadia nadine nancy naomi natalia natalie natasha
     nathan neha neil nicholas nick nicola nicolas nicole nikhil nina noah nora norbert oleg olga
     oliver olivia olivier omar oscar otto pablo paolo patricia patrick paul paula paulo pauline
@@ -127,9 +149,16 @@ AMBIGUOUS = _words(
     long white black brown green gray grey bell price page day rich love banks stone wood woods
     field hill rivers bush best good noble major sharp swift small short west north south east lake
     fox wolf bird fish rice berry cook baker smith carpenter mason potter taylor hunter fisher see
-    bank home help test chat web sun moon star"""
+    bank home help test chat web sun moon star destiny poppy isla ama jun ling cem pau jana brooke"""
 )
 """Names that are everyday words: removed elsewhere only where they are capitalised."""
 
 PARTICLES = _words("de del della der den di da dos van von zu bin ibn al el la le ter ten")
 """Lower-case words inside a name: "Ludwig van Beethoven"."""
+
+OFFICE = re.compile(
+    r"minist|pr[äée]sident|kanzler|abgeordn|kolleg|direct|direkt|vorsitz|sekret|secret|commiss"
+    r"|sprecher|d[ée]put|diputad|rapporteur|portavoz|señor|chair|senator|council|congress",
+    re.IGNORECASE,
+)
+"""Parts of words that stand for an office, not for the one who holds it."""
