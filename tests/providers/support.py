@@ -130,6 +130,12 @@ class Bench:
     def states(self) -> list[tuple[str, str]]:
         return [(row.state, row.error_class) for row in self.store.history]
 
+    async def asked(self, requests: int) -> None:
+        """Wait until that many requests are with the provider."""
+        async with asyncio.timeout(10):
+            while sum(self.requests) < requests:
+                await asyncio.sleep(0.001)
+
     async def settled(self) -> None:
         """Wait until every row posted is written."""
         await self.gateway._journal.lookup(["nothing"])

@@ -104,7 +104,7 @@ async def test_fifty_identical_calls_at_once_are_one() -> None:
 async def test_a_cancelled_leader_hands_over() -> None:
     bench = Bench(Scenario(latency=0.05))
     leader = asyncio.create_task(bench.gateway.chat(chat_call(), bench.route, SCOPE))
-    await asyncio.sleep(0.02)
+    await bench.asked(1)
     follower = asyncio.create_task(bench.gateway.chat(chat_call(), bench.route, SCOPE))
     await asyncio.sleep(0)
     leader.cancel()
@@ -307,13 +307,13 @@ async def test_stops_before_the_call_and_while_waiting() -> None:
 async def test_what_was_stopped_before_it_was_sent_is_not_left_in_doubt() -> None:
     stop = False
     scope = CallScope(1, should_stop=lambda: stop)
-    bench = Bench(Scenario(latency=0.1))
+    bench = Bench(Scenario(latency=0.5))
     route = Route((replace(bench.route.targets[0], concurrency=4),))
     calls = [
         asyncio.create_task(bench.gateway.chat(chat_call(f"user: {i}"), route, scope))
         for i in range(12)
     ]
-    await asyncio.sleep(0.05)
+    await bench.asked(4)
     stop = True
     calls[4].cancel()
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -326,7 +326,7 @@ async def test_what_was_stopped_before_it_was_sent_is_not_left_in_doubt() -> Non
 async def test_a_call_cancelled_on_the_wire_stays_in_doubt() -> None:
     bench = Bench(Scenario(latency=1))
     call = asyncio.create_task(bench.gateway.chat(chat_call(), bench.route, SCOPE))
-    await asyncio.sleep(0.05)
+    await bench.asked(1)
     call.cancel()
     await asyncio.wait([call])
     await bench.settled()

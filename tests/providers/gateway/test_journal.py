@@ -32,14 +32,14 @@ async def test_a_full_group_does_not_linger() -> None:
 
 
 async def test_a_lone_row_leaves_at_once_and_its_successor_waits_for_company() -> None:
-    journal = GroupCommitJournal(MemoryStore(), linger=0.1)
+    journal = GroupCommitJournal(MemoryStore(), linger=0.5)
     started = time.perf_counter()
     await journal.write(row("a"))
     first = time.perf_counter()
     await journal.write(row("b"))
     second = time.perf_counter()
-    assert first - started < 0.08
-    assert 0.08 < second - first < 1
+    assert first - started < 0.4
+    assert 0.4 < second - first < 5
     await journal.aclose()
 
 
