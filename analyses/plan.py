@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,6 +63,9 @@ class RunParams(BaseModel):
     clusters: int | None = Field(default=None, ge=1)
     floor_conversations: int = Field(default=25, ge=0)
     floor_users: int = Field(default=10, ge=0)
+    vectors: Literal["auto", "local", "minilm"] = "auto"
+    """Where vectors come from when the provider offers none: ``auto`` is ``local``, the weighted
+    words of the analysis itself; ``minilm`` is the optional small model (``pipeline/minilm.py``)."""
     identity: str = ""
     """Recognises the same work started again from the command line."""
 

@@ -21,6 +21,7 @@ from analyses.pipeline.base import (
     Stopped,
 )
 from analyses.pipeline.local import LocalEngine
+from analyses.pipeline.minilm import MiniLmEmbedder
 from analyses.pipeline.vectors import LocalEmbedder
 from analyses.plan import RunParams
 from core.work import owner_name
@@ -43,7 +44,10 @@ AHEAD = 2
 
 @dataclass(slots=True)
 class Ports:
-    """The ports of one analysis in this process. ``local`` says that no model is called."""
+    """The ports of one analysis in this process. ``local`` says that no model is called.
+
+    ``local_vectors``: they depend on all the texts, which have to be embedded in one piece.
+    """
 
     chat: ChatPort
     embed: EmbedPort
@@ -143,12 +147,13 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
         should_stop=should_stop,
     )
     chat: ChatPort = LocalEngine()
-    embed: EmbedPort = LocalEmbedder(seed=session.seed)
+    minilm = local_vectors and params.vectors == "minilm"
+    embed: EmbedPort = MiniLmEmbedder() if minilm else LocalEmbedder(seed=session.seed)
     if gateway and chat_to and not local_chat:
         chat = RemoteChat(gateway, Route((chat_to,)), scope)
     if gateway and embed_to and not local_vectors:
         embed = RemoteEmbed(gateway, Route((embed_to,)), scope)
-    return Ports(chat, embed, local_chat, local_vectors, gateway, chat_to)
+    return Ports(chat, embed, local_chat, local_vectors and not minilm, gateway, chat_to)
 
 
 def _config(deployment: Any, params: RunParams) -> Deployment:

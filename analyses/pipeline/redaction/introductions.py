@@ -182,7 +182,7 @@ def _closed(text: str, lower: str, start: int, _end: int) -> Iterator[Stretch]:
     """ "Kind regards, Anna, Acme" at the end of a line."""
     end = _name_at(text, start)
     closed = end > start and phrases.LINE_END.match(text, end) and _people(text[start:end])
-    if not closed or lower[start:end] in _ALL_CUES:
+    if not closed or lower[start:end] in _POLITE:
         return
     cue = _cue(lower, start)
     if _given(text[start:end]) or (
@@ -217,6 +217,7 @@ _BY_CUE: tuple[tuple[frozenset[str], Callable[[str, str, int, int], Iterator[Str
     (frozenset(phrase.rsplit(" ", 1)[-1] for phrase in phrases.PRESENTED), _presented),
     (phrases.CLOSINGS | phrases.THANKS, _closed),
 )
+_POLITE = phrases.OPENING | phrases.CLOSINGS | phrases.THANKS
 _ALL_CUES = frozenset().union(*(cues for cues, _ in _BY_CUE))
 
 
@@ -257,7 +258,7 @@ def _signed(text: str, lower: str) -> Iterator[Stretch]:
         )
         if (
             (known or ends)
-            and lower[slice(*match.span("name"))] not in _ALL_CUES
+            and name.lower() not in _POLITE
             and _people(name)
             and all(possible(word) for word in name.split())
         ):

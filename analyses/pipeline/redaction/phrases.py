@@ -111,7 +111,7 @@ TITLES = (
     r"(?:(?:(?:Mr|Mrs|Ms|Mx|Dr|Prof|Mme|Sra?|Sig)\b\.?"
     r"|(?:Miss|Herrn?|Frau|Monsieur|Madame|Señora?|Signora?|Mevrouw|Meneer)\b)[ ])"
 )
-TITLE = re.compile(rf"{TITLES}{{1,3}}(?P<name>{CAP}(?:[ ]{CAP})?)")
+TITLE = re.compile(rf"{TITLES}{{1,3}}(?P<name>{CAP}(?:[ ][A-Z]\.)?(?:[ ]{CAP})?)")
 TITLE_WORDS = frozenset(
     [
         "mr",

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from analyses.pipeline.redaction import (
     segments,
     speaker_labels,
 )
+from projects.sample import compose, generate
+from projects.sample.details import Details
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
@@ -140,6 +143,8 @@ LABELLED: list[tuple[str, list[tuple[str, str]]]] = [
     ("It broke again.\n\nBest, Torvald", [("name", "Torvald")]),
     ("It broke again.\n\nBest\nTorvald Lund", [("name", "Torvald Lund")]),
     ("Done. Kind regards, Torvald, Acme support", [("name", "Torvald")]),
+    ("It is sorted.\n\nBest wishes, Ben", [("name", "Ben")]),
+    ("Dr. Christine P. Weigen, MD is here", [("name", "Christine P. Weigen")]),
     ("Geht nicht. LG Torvald", [("name", "Torvald")]),
     ("Danke.\n\nMit freundlichen Grüßen\nTorvald 😕", [("name", "Torvald")]),
     ("C'est réglé.\n\nBien à vous\nMaëlle", [("name", "Maëlle")]),
@@ -190,6 +195,7 @@ HARMLESS = [
     "my password is wrong and the pin code is 400076",
     "rooms 1 2 3 4 5 6 7 8 and 100 200 300",
     "the file name: report.pdf and the hotel name is Astoria",
+    "Je vous en prie, bonne journée.\n\nCordialement, le service client",
     "Madame, Monsieur. Fichier de 8000 lignes, seul",
     "Click here. Same here. Hello, Paris from London takes two hours",
     "Generally speaking, the Leaf and the Dial from Ostrelo talk to San Francisco",
@@ -339,6 +345,14 @@ HOSTILE = {
     "keys": "-----BEGIN " * 5_000,
     "dates": "born on 1" * 10_000,
     "quotes": '"first_name": "' * 10_000,
+    "signatures": "\n\nBest, Anna " * 8_000,
+    "first said": "Hi, Anna here " * 8_000,
+    "presented": "you're talking to " * 5_000 + "Anna",
+    "houses": "12 Old Mill " * 10_000,
+    "streets": "Calle de la Calle de la 1, " * 6_000,
+    "towns": "Am Weg 1, 12345 " * 8_000,
+    "numbered": "1 " * 50_000 + "Street",
+    "titles": "Dr. A. " * 15_000,
     "mixed": "\x00\ud800\u202e\u200b@1" * 20_000,
     "blank": " " * 200_000 + "\n" * 100_000,
 }
@@ -416,6 +430,65 @@ def test_segments_name_the_kind_and_ignore_spans_that_do_not_fit() -> None:
 def test_check_digits(check: object, good: str, bad: str) -> None:
     assert check(good)  # type: ignore[operator]
     assert not check(bad)  # type: ignore[operator]
+
+
+def test_details_planted_in_the_sample_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Truth: the details each conversation was written with, where they stand word for word.
+
+    Measured over three seeds: all numbers and addresses, 0.996 of the full names ("Me llmo ...").
+    """
+    rows = sample_with_details(monkeypatch)
+    hits: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    for turns, details in rows:
+        spans = redact_turns(turns)
+        for index, turn in enumerate(turns):
+            covered = {p for s in spans if s.turn == index for p in range(s.start, s.end)}
+            for kind in details.keys() & FLOORS.keys():
+                for match in re.finditer(
+                    rf"(?i)(?<!\w){re.escape(details[kind])}(?!\w)", turn.text
+                ):
+                    wanted[kind] += 1
+                    signs = (p for p in range(*match.span()) if turn.text[p].isalnum())
+                    hits[kind] += covered.issuperset(signs)
+    assert wanted.keys() == FLOORS.keys()
+    assert {
+        kind: hits[kind] / wanted[kind]
+        for kind in FLOORS
+        if hits[kind] < FLOORS[kind] * wanted[kind]
+    } == {}
+
+
+FLOORS = {
+    **dict.fromkeys(("email", "phone", "card", "iban", "ip"), 0.98),
+    **dict.fromkeys(("name", "first", "agent", "address"), 0.95),
+}
+
+
+def sample_with_details(
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[tuple[tuple[Turn, ...], dict[str, str]]]:
+    """The shipped sample before copies are added, each conversation with its slot values."""
+    written: list[Details] = []
+
+    class Noted(Details):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args)  # type: ignore[arg-type]
+            written.append(self)
+
+    monkeypatch.setattr(compose, "Details", Noted)
+    rows: list[tuple[tuple[Turn, ...], dict[str, str]]] = []
+    write = compose.Writer.write
+
+    def noting(writer: compose.Writer, order: compose.Order) -> compose.Written:
+        result = write(writer, order)
+        turns = tuple(Turn(role, text) for role, text in result.messages)
+        rows.append((turns, dict(written[-1])))
+        return result
+
+    monkeypatch.setattr(compose.Writer, "write", noting)
+    list(generate(count=1200))
+    return rows
 
 
 @pytest.mark.shared
