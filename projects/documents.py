@@ -26,6 +26,8 @@ INVISIBLE = "".join(char for char in map(chr, range(0x10000)) if char.isspace())
 )
 """White space, and characters that show nothing (Unicode, Default_Ignorable_Code_Point)."""
 
+TIME_KEYS = ("created_at", "started_at", "timestamp", "ts")
+"""Where a file says when a whole conversation was, if its messages do not."""
 USER_KEYS = ("user", "user_id", "end_user", "end_user_id", "customer_id")
 
 
@@ -106,8 +108,15 @@ class Document(BaseModel):
 
     @property
     def times(self) -> tuple[datetime | None, datetime | None]:
-        """First and last readable time of the messages; times without a zone count as UTC."""
+        """First and last readable time of the messages, else that of the whole conversation.
+
+        Times without a zone count as UTC.
+        """
         found = [time for time in (parse_time(m.ts) for m in self.messages) if time]
+        if not found:
+            given = (self.metadata.get(key) for key in TIME_KEYS)
+            texts = (value for value in given if isinstance(value, str))
+            found = [time for time in map(parse_time, texts) if time][:1]
         return (min(found), max(found)) if found else (None, None)
 
     def stored_messages(self) -> list[dict[str, str]]:

@@ -156,7 +156,7 @@ def _import_figures(record: Import | None) -> list[dict[str, Any]]:
     part = record.bytes_read / record.size if record.size else 0.0
     return [
         {
-            "label": "Read so far",
+            "label": "Read",
             "value": share(round(part, 2)),
             "text": f"of {record.filename}",
             "percent": min(100.0, 100 * part),

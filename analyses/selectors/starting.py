@@ -30,6 +30,9 @@ LOCAL_PER_SECOND = (60.0, 400.0)
 FIXED_SECONDS = (4.0, 20.0)
 """Clustering, arranging and drawing at the end, small and large."""
 
+MAX_DIGITS = 10
+"""Longer numbers name no data set."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -70,6 +73,15 @@ def datasets_of(project: Project) -> QuerySet[Dataset]:
     return Dataset.objects.filter(
         project=project, status=DatasetStatus.READY, conversation_count__gt=0
     )
+
+
+def unready(project: Project, number: str) -> Dataset | None:
+    """The data set of this number if it cannot be analysed (yet). One query."""
+    if not (number.isascii() and number.isdecimal() and len(number) < MAX_DIGITS):
+        return None
+    found = Dataset.objects.filter(project=project, number=int(number)).first()
+    ready = found is not None and found.status == DatasetStatus.READY and found.conversation_count
+    return None if ready else found
 
 
 def versions_for(project: Project) -> list[TemplateVersion]:

@@ -46,6 +46,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         if started is not None:
             return started
     context = {"project": project, "form": form, **_offer(project, form)}
+    context["unready"] = starting.unready(project, request.GET.get("dataset", ""))
     status = 422 if form.errors else 200
     return render(request, "analyses/new.html", context, status=status)
 

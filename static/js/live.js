@@ -6,7 +6,7 @@ import { keepFolds, keepOrder, upgradeTrees } from './tree.js';
 const POLL_MS = 10000;
 const SAY_MS = 30000;
 const BACKOFF = [500, 1000, 2000, 4000, 8000, 15000];
-const OFFLINE_AFTER = 3; // failed attempts
+const OFFLINE_AFTER = 5; // failed attempts, 8 to 12 seconds
 
 const one = (selector, root = document) => root.querySelector(selector);
 const live = one('#live');
@@ -76,13 +76,14 @@ function pin(existing) {
 function settle() {
   for (const [id, fresh] of settled) {
     const tree = one(`#${id} [role=tree]`);
-    if (!tree || !busy(tree)) replace(document.getElementById(id), fresh);
+    if (!tree || !tree.matches(':hover')) replace(document.getElementById(id), fresh);
   }
+  document.querySelectorAll('[role=tree]:not(:hover) .gone:not(:focus)').forEach(row => row.parentElement.remove());
 }
 
 for (const name of ['pointerout', 'focusout']) {
   document.addEventListener(name, event => {
-    if (settled.size && event.target.closest?.('[role=tree]')) setTimeout(settle, 400);
+    if (event.target.closest?.('[role=tree]') && (settled.size || one('.gone'))) setTimeout(settle, 400);
   });
 }
 

@@ -45,21 +45,21 @@ export function upgradeTrees(root) {
   });
 }
 
+const levelOf = item => Number(item.firstElementChild.getAttribute('aria-level'));
 const rowById = (root, id) => root.querySelector(`#${CSS.escape(id)}`)?.firstElementChild;
 
 // What the person did to the tree is kept: what is closed, where the tab stop is.
 export function keepFolds(tree, fresh) {
-  const levels = item => Number(item.firstElementChild.getAttribute('aria-level'));
   const items = [...fresh.children];
   const stop = [...tree.querySelectorAll('.trow')].find(row => row.tabIndex === 0);
   let closedAt = 0;
   for (const item of items) {
-    if (closedAt && levels(item) > closedAt) { item.hidden = true; continue; }
+    if (closedAt && levelOf(item) > closedAt) { item.hidden = true; continue; }
     closedAt = 0;
     const before = rowById(tree, item.id);
     if (before?.getAttribute('aria-expanded') === 'false' && item.firstElementChild.hasAttribute('aria-expanded')) {
       item.firstElementChild.setAttribute('aria-expanded', 'false');
-      closedAt = levels(item);
+      closedAt = levelOf(item);
     }
   }
   const again = stop && rowById(fresh, stop.parentElement.id);
@@ -69,25 +69,46 @@ export function keepFolds(tree, fresh) {
   }
 }
 
-// While somebody points at the tree nothing changes place: known rows keep their order, rows that
-// are gone stay, faded, and new ones follow the row they came after.
-export function keepOrder(tree, fresh) {
-  const incoming = [...fresh.children];
-  const byId = new Map(incoming.map(item => [item.id, item]));
-  const known = [...tree.children].map(item => item.id);
-  for (const item of tree.children) {
-    if (byId.has(item.id)) continue;
-    const gone = item.cloneNode(true);
-    gone.firstElementChild.classList.add('gone');
-    byId.set(item.id, gone);
+// The flat list as what lies in what: id of the parent ('' at the top) -> items.
+function nest(items) {
+  const inside = new Map([['', []]]);
+  const open = [];
+  for (const item of items) {
+    open.length = Math.min(open.length, levelOf(item) - 1);
+    const parent = open.at(-1) || '';
+    inside.set(item.id, []);
+    inside.get(parent).push(item);
+    open.push(item.id);
   }
-  const order = [...known];
-  incoming.forEach((item, place) => {
-    if (known.includes(item.id)) return;
-    const before = place ? order.indexOf(incoming[place - 1].id) : -1;
-    order.splice(before + 1, 0, item.id);
+  return inside;
+}
+
+// Known siblings in their old order; new ones follow the sibling they came after.
+function likeBefore(items, places) {
+  const order = items.filter(item => places.has(item.id)).sort((a, b) => places.get(a.id) - places.get(b.id));
+  items.forEach((item, place) => {
+    if (!places.has(item.id)) order.splice(place ? order.indexOf(items[place - 1]) + 1 : 0, 0, item);
   });
-  fresh.append(...order.map(id => byId.get(id)));
+  return order;
+}
+
+// While somebody points at the tree nothing changes place: known rows keep their order inside what
+// holds them, and rows that are gone stay, faded. With the focus alone inside, only the row that
+// has it stays.
+export function keepOrder(tree, fresh) {
+  const places = new Map([...tree.children].map((item, place) => [item.id, place]));
+  const inside = nest(fresh.children);
+  for (const [parent, items] of nest(tree.children)) {
+    for (const item of items) {
+      if (inside.has(item.id) || !(tree.matches(':hover') || item.contains(document.activeElement))) continue;
+      const gone = item.cloneNode(true);
+      gone.firstElementChild.classList.add('gone');
+      inside.set(gone.id, []);
+      inside.get(inside.has(parent) ? parent : '').push(gone);
+    }
+  }
+  const lay = id => likeBefore(inside.get(id), places).flatMap(item => [item, ...lay(item.id)]);
+  fresh.replaceChildren(...lay(''));
 }
 
 // A click anywhere on a row opens it.

@@ -94,6 +94,22 @@ def test_invitation_page_sets_the_password_and_signs_in(owner_client, workspace)
     assert Client().get(link).status_code == 404
 
 
+def test_a_used_link_says_so_and_where_to_go(client) -> None:
+    old, new = services.first_owner_link(), services.first_owner_link()
+    page = client.get(old)
+    assert page.status_code == 404
+    assert "This link was used or replaced" in page.content.decode()
+    assert "manage.py setup" in page.content.decode()
+    assert SIGN_IN not in page.content.decode(), "nobody can sign in yet"
+    details = {"name": "Mara", "email": "mara@example.org", "password": "seven grey herons"}
+    client.post(new, details)
+    for link in (new, reverse("accounts:invitation", args=["MQ", "used"])):
+        page = Client().get(link)
+        assert page.status_code == 404
+        assert "This link was used or replaced" in page.content.decode()
+        assert SIGN_IN in page.content.decode()
+
+
 def test_key_is_on_the_page_once(analyst_client) -> None:
     answer = analyst_client.post(
         reverse("accounts:create-key"), {"key_name": "Nightly", "role": "viewer"}

@@ -18,6 +18,7 @@ from analyses.models import AnalysisSession, SessionStatus
 from analyses.views.live import ALL_PANELS, fragments, may_watch, news_for, panels_for
 from core.errors import NotFound
 from core.events import last_seq, publish
+from core.htmx import STOP_POLLING
 
 Queries = Callable[[int], Any]
 
@@ -109,6 +110,8 @@ def test_a_fragment_is_the_very_partial_of_the_page(
 def test_kinds_choose_panels() -> None:
     assert panels_for(frozenset({"progress"})) == ("progress", "kpis")
     assert panels_for(frozenset({"map"})) == ("map",)
+    # An end changes what the titles say.
+    assert {"hint", "map", "kpis"} <= set(panels_for(frozenset({"status"})))
     assert panels_for(frozenset({"something new"})) == ()
     assert set(panels_for(frozenset({"clusters"}))) == {"clusters", "hint", "kpis", "feed", "map"}
 
@@ -178,3 +181,37 @@ def test_an_ended_analysis_says_so(viewer_client: Client, done: AnalysisSession)
     assert "data-ended" in html
     assert "Open the summary" in html
     assert "Ended after 20 minutes" in html
+    assert "<title>Complete · " in html
+    assert "On average while reading" in html
+    for early in ("so far", "Places may still move", "Over the last minute", "may still change"):
+        assert early not in html, early
+
+
+def test_the_title_tells_how_far(viewer_client: Client, going: AnalysisSession) -> None:
+    assert f"<title>62% · {going.name} · " in page(viewer_client, going)
+    AnalysisSession.objects.filter(pk=going.pk).update(status=SessionStatus.PAUSED)
+    html = page(viewer_client, going)
+    assert f"<title>Paused · {going.name} · " in html
+    assert "Nothing is being read now" in html
+
+
+def test_a_stopped_analysis_promises_nothing(viewer_client: Client, going: AnalysisSession) -> None:
+    AnalysisSession.objects.filter(pk=going.pk).update(status=SessionStatus.CANCELLED)
+    html = page(viewer_client, going)
+    assert "The analysis ended before they were worked out." in html
+    for wrong in ("Resume starts at", "Clusters so far", "still change", "than chance"):
+        assert wrong not in html, wrong
+
+
+def test_the_sidebar_follows_and_ends(
+    client: Client, viewer_client: Client, going: AnalysisSession
+) -> None:
+    address = reverse("projects:running")
+    running = viewer_client.get(address).content.decode()
+    assert "62%" in running
+    assert 'hx-trigger="every 5s, refresh"' in running
+    AnalysisSession.objects.filter(pk=going.pk).update(status=SessionStatus.COMPLETED)
+    ended = viewer_client.get(address).content.decode()
+    assert going.name not in ended
+    assert 'hx-trigger="every 60s, refresh"' in ended
+    assert client.get(address).status_code == STOP_POLLING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -11,7 +12,7 @@ from django.urls import reverse
 
 from accounts.models import AuditEvent
 from analyses.models import AnalysisSession, SessionStatus
-from projects.models import Dataset, Project
+from projects.models import Dataset, DatasetStatus, Project
 from providers.models import ModelDeployment, Provider, ProviderKind
 from tests.analyses import builders
 
@@ -204,6 +205,45 @@ def test_new_starts_and_leads_to_the_live_page(analyst_client: Client, dataset: 
     assert answer.status_code == 302
     assert answer.headers["Location"] == at(session, "live")
     assert (session.name, session.total, session.chat) == ("Try", 5, None)
+
+
+def test_a_second_click_starts_nothing_more(analyst_client: Client, dataset: Dataset) -> None:
+    version = builders.template()
+    address = reverse("analyses:new", args=["support"])
+    form = analyst_client.get(address).context["form"]
+    data = {"dataset": dataset.pk, "version": version.pk, "uid": str(form["uid"].value())}
+    answers = [analyst_client.post(address, data) for _ in range(2)]
+    assert answers[0].headers["Location"] == answers[1].headers["Location"]
+    assert AnalysisSession.objects.count() == 1
+    # The same page with other settings, after the back button, is another analysis.
+    other = analyst_client.post(address, {**data, "limit": "2"})
+    assert other.headers["Location"] != answers[0].headers["Location"]
+    assert AnalysisSession.objects.count() == 2
+
+
+def test_a_form_number_of_somebody_else_leads_nowhere_else(
+    analyst_client: Client, owner_client: Client, dataset: Dataset
+) -> None:
+    version = builders.template()
+    address = reverse("analyses:new", args=["support"])
+    data = {"dataset": dataset.pk, "version": version.pk, "uid": str(uuid4())}
+    first = analyst_client.post(address, data)
+    second = owner_client.post(address, data)
+    assert first.headers["Location"] != second.headers["Location"]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(DatasetStatus.IMPORTING, "is still being read"), (DatasetStatus.FAILED, "holds nothing")],
+)
+def test_new_says_why_a_data_set_cannot_be_chosen(
+    analyst_client: Client, dataset: Dataset, status: str, words: str
+) -> None:
+    address = reverse("analyses:new", args=["support"])
+    assert words not in text(analyst_client.get(address, {"dataset": dataset.number}))
+    Dataset.objects.filter(pk=dataset.pk).update(status=status)
+    assert words in text(analyst_client.get(address, {"dataset": dataset.number}))
+    assert words not in text(analyst_client.get(address, {"dataset": "²"}))
 
 
 def test_new_refuses_what_belongs_to_others(

@@ -75,6 +75,7 @@ def test_from_sign_in_to_explore(place: tuple[Installation, str], page: object) 
     one, link = place
     site = f"http://127.0.0.1:{one.port}"
     claims_and_sees_the_sample_grow(page, link)
+    pauses_and_goes_on(page)
     signs_out_and_in(page, site)
     number = starts_an_analysis(page, site)
     watches_it_end(page)
@@ -99,6 +100,24 @@ def claims_and_sees_the_sample_grow(page, link) -> None:
     )
 
 
+def pauses_and_goes_on(page) -> None:
+    """In place: a closed row stays closed, and the page is never loaded again."""
+    page.evaluate("window.sameDocument = true")
+    branch = page.locator("#live-clusters [aria-expanded=true]").first
+    branch.locator(".tw").click()
+    closed = page.locator("#live-clusters [aria-expanded=false]")
+    assert closed.count() == 1
+    page.keyboard.press("p")
+    page.wait_for_selector("#live-status .pill.warn:has-text('Paused')", timeout=FIRST_CLUSTERS)
+    assert page.title().startswith("Paused · ")
+    assert "Paused" in page.inner_text(".side .mini")
+    page.keyboard.press("p")
+    page.wait_for_selector("#live-status .pill.run", timeout=FIRST_CLUSTERS)
+    assert re.match(r"\d+% · ", page.title())
+    assert closed.count() == 1
+    assert page.evaluate("window.sameDocument")
+
+
 def count(page) -> int:
     return int(page.inner_text("#live-progress .big b").replace(",", ""))
 
@@ -117,9 +136,10 @@ def starts_an_analysis(page, site) -> int:
     assert "Costs nothing" in page.inner_text("fieldset")
     page.fill("input[name=limit]", "120")
     page.fill("input[name=name]", "Journey")
-    page.click("button:has-text('Start the analysis')")
+    page.dblclick("button:has-text('Start the analysis')")
     page.wait_for_url("**/live/")
     assert page.inner_text("h1") == "Journey"
+    assert page.locator("#side-running .mini:has-text('Journey')").count() == 1
     return int(page.url.rstrip("/").split("/")[-2])
 
 
@@ -131,6 +151,10 @@ def watches_it_end(page) -> None:
     assert count(page) == 120
     assert page.inner_text("#connection").strip() == "Up to date"
     assert page.locator("#live-progress li.done").count() == 10
+    assert page.title().startswith("Complete · ")
+    assert "so far" not in page.inner_text(".grid-live header >> nth=0")
+    page.wait_for_function("!document.querySelector('#side-running').innerText.includes('Journey')")
+    page.wait_for_selector("[data-tab=insights][aria-pressed=true]")
     page.click("text=Open the summary")
     page.wait_for_selector("text=What people ask for")
 

@@ -28,6 +28,15 @@ def test_clean_text_can_be_stored(text, kept):
     clean(text).encode()
 
 
+def test_a_time_of_the_whole_conversation_counts_where_messages_have_none():
+    whole = {"created_at": "2026-06-01T09:00:00Z"}
+    first, last = document(metadata=whole).times
+    assert first == last == parse_time("2026-06-01T09:00:00Z")
+    said = [{"role": "x", "content": "hi", "ts": "2026-06-02T09:00:00Z"}]
+    assert document(metadata=whole, messages=said).times[0] == parse_time("2026-06-02T09:00:00Z")
+    assert document(metadata={"created_at": "soon"}).times == (None, None)
+
+
 def test_metadata_holds_nothing_a_database_refuses():
     nested: object = "end"
     for _ in range(600):

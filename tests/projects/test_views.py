@@ -198,4 +198,4 @@ def test_other_pages_keep_the_project_looked_at_last(analyst_client, workspace, 
     Project.objects.create(workspace=workspace, name="Newest", slug="newest")
     page(analyst_client, "overview", "support")
     html = analyst_client.get(reverse("accounts:profile")).content.decode()
-    assert 'aria-label="Project: Support. Choose another"' in html
+    assert "<b>Support</b><small>Project" in html
