@@ -8,7 +8,7 @@ IMPORTS = (r"(?P<matched>\bfrom\s*'(?P<url>\./[^']+)')", "from '%(url)s'")
 """The end of an import between our modules, and how it is written again."""
 
 
-class BuiltStaticFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # whitenoise is untyped
+class BuiltStaticFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]  # untyped  # type: ignore[misc]  # whitenoise is untyped
     """Every file under a name with a fingerprint, which browsers may keep for ever.
 
     Django leaves the imports between ES modules alone unless asked: a new page would then run
