@@ -34,15 +34,15 @@ def redacted(turns: Sequence[Turn], spans: Iterable[Span]) -> tuple[Turn, ...]:
     """The turns as a model may see them: spans replaced, hidden characters and names of speakers
     gone."""
     by_turn = {index: list(group) for index, group in groupby(spans, key=lambda span: span.turn)}
-    labels = speaker_labels([turn.role for turn in turns])
-    return tuple(
-        Turn(
-            role=labels.get(turn.role, clean_text(turn.role)),
-            text=clean_text(apply_spans(turn.text, by_turn.get(index, ()))),
-            at=turn.at,
-        )
-        for index, turn in enumerate(turns)
-    )
+    roles = list(dict.fromkeys(turn.role for turn in turns))
+    labels = speaker_labels(roles)
+    shown = {role: labels.get(role, clean_text(role)) for role in roles}
+    result = []
+    for index, turn in enumerate(turns):
+        role, text = shown[turn.role], clean_text(apply_spans(turn.text, by_turn.get(index, ())))
+        same = role == turn.role and text == turn.text
+        result.append(turn if same else Turn(role, text, turn.at))
+    return tuple(result)
 
 
 def _fit(turns: Sequence[Turn], limit: int) -> tuple[list[Turn], list[int]]:

@@ -11,6 +11,8 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from analyses.pipeline.redaction.hostile import holds
+
 Found = tuple[int, int, str]
 
 # RFC 5321 bounds the local part to 64 and a label to 63 octets. Latin letters only: in Chinese or
@@ -60,6 +62,9 @@ _OPAQUE = re.compile(
 
 _IPV4 = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w]|\.[0-9])")
 _IPV6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{3,39}+(?![\w:])")
+# Part of whatever the two match, and cheaper.
+_DOTTED = re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]")
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _MAC = re.compile(r"(?<![\w:-])[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}(?![\w:-])")
 _VERSION = re.compile(r"(?:version|release|build|firmware|kernel|\bv)\W{0,3}$", re.IGNORECASE)
 _NETWORK = re.compile(
@@ -81,6 +86,10 @@ _SECRET_STARTS = (
     *("sk-", "sk_", "pk-", "pk_", "rk-", "rk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-"),
     *("github_pat_", "AKIA", "AIza", "xox", "eyJ", "Bearer ", "-----BEGIN "),
 )
+_PASSWORD_WORDS = (
+    *("passw", "passc", "de passe", "contrase", "kennwort", "senha", "wachtwoord"),
+    *("pin ", "pin:", "pin=", "pin\t"),
+)
 _PASSWORD = re.compile(
     r"\b(?:(?:password|passwd|passwort|kennwort|passcode|contraseña|mot de passe|senha"
     r"|wachtwoord)|(?P<pin>pin))[ \t]*(?:[:=]|is\b|ist\b|es\b|est\b|é\b)[ \t]*[\"'“]?"
@@ -98,7 +107,7 @@ def emails(text: str, lower: str) -> Iterator[Found]:
         for match in _SPELLED.finditer(text):
             yield match.start(), match.end(), "email"
     for hints, pattern in ((_PROVIDERS, _PROVIDER), (_GLUED_ENDS, _GLUED)):
-        if any(hint in lower for hint in hints):
+        if holds(lower, hints):
             for match in pattern.finditer(text):
                 yield match.start(), match.end(), "email"
 
@@ -153,9 +162,9 @@ def _ipv6(text: str) -> Iterator[Found]:
 
 def networks(text: str) -> Iterator[Found]:
     """IPv4, IPv6 and hardware addresses that can belong to someone."""
-    if text.count(".") > 2:
+    if text.count(".") > 2 and _DOTTED.search(text):
         yield from _ipv4(text)
-    if text.count(":") > 1:
+    if text.count(":") > 1 and _COLONS.search(text):
         yield from _ipv6(text)
     if text.count(":") > 4 or text.count("-") > 4:
         for match in _MAC.finditer(text):
@@ -164,9 +173,9 @@ def networks(text: str) -> Iterator[Found]:
 
 def secrets(text: str, lower: str) -> Iterator[Found]:
     """API keys, tokens and private keys by their published shapes; passwords by the words before."""
-    if any(start in text for start in _SECRET_STARTS):
+    if holds(text, _SECRET_STARTS):
         for match in _SECRET.finditer(text):
             yield match.start(), match.end(), "secret"
-    if "pass" in lower or "pin" in lower or "contrase" in lower or "kennwort" in lower:
+    if holds(lower, _PASSWORD_WORDS):
         for match in _PASSWORD.finditer(text):
             yield match.start("value"), match.end("value"), "secret"

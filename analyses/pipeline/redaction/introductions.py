@@ -85,12 +85,14 @@ def _people(name: str) -> bool:
     return not any(known) and not OFFICE.search(name)
 
 
-def _places(lower: str, cues: tuple[str, ...]) -> Iterator[int]:
+def _places(lower: str, cues: tuple[str, ...]) -> Iterator[Stretch]:
+    """Where one of ``cues`` stands."""
     for cue in cues:
         position = lower.find(cue)
         while position >= 0:
-            yield position
-            position = lower.find(cue, position + len(cue))
+            end = position + len(cue)
+            yield position, end
+            position = lower.find(cue, end)
 
 
 def _introduced(text: str, lower: str) -> Iterator[Stretch]:
@@ -98,7 +100,7 @@ def _introduced(text: str, lower: str) -> Iterator[Stretch]:
         (phrases.STRONG_CUES, (phrases.STRONG,)),
         (phrases.NAME_CUES, (phrases.STRONG, phrases.FORM)),
     ):
-        for place in _places(lower, cues):
+        for place, _ in _places(lower, cues):
             for pattern in patterns:
                 window = max(0, place - phrases.BEFORE_CUE), place + phrases.BEHIND_CUE
                 for match in pattern.finditer(text, *window):
@@ -111,12 +113,10 @@ def _introduced(text: str, lower: str) -> Iterator[Stretch]:
 
 def _typed(text: str, lower: str) -> Iterator[Stretch]:
     """Well-known names in any case after "i am" or a thank-you, and alone in their turn."""
-    for cue in phrases.SAID:
-        for place in _places(lower, (cue,)):
-            start = place + len(cue)
-            match = phrases.WORDS.match(lower, start)
-            if match and not lower[place - 1 : place].isalnum() and _unmistakable(match.group()):
-                yield start, _name_at(text, start)
+    for place, start in _places(lower, phrases.SAID):
+        match = phrases.WORDS.match(lower, start)
+        if match and not lower[place - 1 : place].isalnum() and _unmistakable(match.group()):
+            yield start, _name_at(text, start)
     start = 0
     while start >= 0:
         match = phrases.ALONE.match(text, start)
@@ -144,7 +144,10 @@ def _at_start(text: str, start: int) -> bool:
 def _cue(lower: str, start: int) -> str:
     """The word before ``start``, over spaces, commas, marks and line breaks."""
     before = lower[max(0, start - 24) : start].rstrip(" ,.!:\n\t-–")
-    return before[max(before.rfind(" "), before.rfind("\n"), before.rfind("\x00")) + 1 :]
+    word = before[before.rfind(" ") + 1 :]
+    if "\n" in word or "\x00" in word:
+        word = word[max(word.rfind("\n"), word.rfind("\x00")) + 1 :]
+    return word
 
 
 def _weakly(text: str, lower: str, start: int, _end: int) -> Iterator[Stretch]:
@@ -217,6 +220,7 @@ _BY_CUE: tuple[tuple[frozenset[str], Callable[[str, str, int, int], Iterator[Str
     (frozenset(phrase.rsplit(" ", 1)[-1] for phrase in phrases.PRESENTED), _presented),
     (phrases.CLOSINGS | phrases.THANKS, _closed),
 )
+_BEHIND = phrases.FIRM + phrases.LOOSE
 _POLITE = phrases.OPENING | phrases.CLOSINGS | phrases.THANKS
 _ALL_CUES = frozenset().union(*(cues for cues, _ in _BY_CUE))
 
@@ -229,7 +233,7 @@ def _capitalised(text: str, lower: str) -> Iterator[Stretch]:
         if start and text[start - 1].isalnum():
             continue
         yield from _after_cue(text, lower, start, end)
-        if lower.startswith(phrases.FIRM, end) or lower.startswith(phrases.LOOSE, end):
+        if lower.startswith(_BEHIND, end):
             joined = text[last[1] : start] == " " and lower[slice(*last)] not in phrases.OPENING
             yield from _first_said(text, lower, last[0] if joined else start, end)
         last = (start, end)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from analyses.pipeline.redaction.addresses import Found
+from analyses.pipeline.redaction.hostile import holds
 from analyses.pipeline.redaction.introductions import possible
 from analyses.pipeline.redaction.phrases import WORD, WORDS
 from analyses.pipeline.redaction.words import (
@@ -45,8 +46,7 @@ _MOST_TERMS = 1200
 
 
 def _asks(question: str) -> bool:
-    low = question.lower()
-    return any(cue in low for cue in _ASKED_CUES) and bool(_ASKED.search(question))
+    return holds(question.lower(), _ASKED_CUES) and bool(_ASKED.search(question))
 
 
 def answers(turns: Sequence[tuple[str, str]]) -> Iterator[tuple[int, int, int]]:

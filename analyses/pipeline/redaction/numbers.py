@@ -16,6 +16,7 @@ import phonenumbers
 
 from analyses.pipeline.redaction import checks
 from analyses.pipeline.redaction.addresses import Found
+from analyses.pipeline.redaction.hostile import holds
 
 _GAP = r"[ \t\u00a0\u2009\u202f.()/\u2010-\u2015-]"
 _RUN = re.compile(rf"(?<![0-9A-Za-z_])[+(]{{0,2}}[0-9](?:{_GAP}{{0,3}}[0-9]){{6,}}(?![0-9A-Za-z])")
@@ -314,6 +315,9 @@ def _iban_end(text: str, start: int) -> int:
     return -1
 
 
+# Five digits in a row, or the middle of a codice fiscale (where look-alike letters may stand in for
+# digits, so that the word is asked for as well): cheaper than the codes, and part of each.
+_CODED_LIKE = re.compile(r"[0-9](?:[ .-]?[0-9]){4}|[0-9]{2}[A-Za-z][0-9]{2}[A-Za-z]")
 _CODE_CHECKS: dict[str, Callable[[str], bool]] = {
     "cf": checks.codice_fiscale,
     "dni": checks.dni,
@@ -328,15 +332,23 @@ _BORN_WORDS = (
     *("nací", "naci", "nato il", "nata il", "nascita", "nascim"),
 )
 _ACCOUNT_WORDS = (
-    *("account", "acct", "a/c", "ac n", "ac e", "acn", "ace", "konton", "de compte", "de cuenta"),
-    "di conto",
+    *("account n", "account e", "accountn", "accounte", "acct", "a/c", "ac n", "ac e", "konton"),
+    *("de compte", "de cuenta", "di conto"),
+)
+_CARD_WORDS = (
+    *("card n", "card e", "cardn", "carde", "karte n", "karte e", "kartenu", "karteno", "carte n"),
+    *("carte e", "carten", "tarjeta n", "tarjeta e", "carta n", "carta e", "cc n", "cc e", "ccn"),
+)
+_PASSPORT_WORDS = (
+    *("passp", "passep", "pasap", "passap", "reisep", "licence", "license", "ausweis"),
+    "national id",
 )
 _LABELLED = (
-    (("pas", "licen", "ausweis", "national id"), _PASSPORT, "value", "id"),
+    (_PASSPORT_WORDS, _PASSPORT, "value", "id"),
     (_BORN_WORDS, _BORN, "value", "birthdate"),
-    (("cv", "security code", "prüfziffer"), _CVV, 1, "card"),
+    (("cvv", "cvc", "security code", "prüfziffer"), _CVV, 1, "card"),
     (("ssn", "s.s.n", "social sec", "national ins"), _SSN_TOLD, "value", "id"),
-    (("card", "kart", "carte", "tarjeta", "carta", "cc"), _CARD_TOLD, "value", "card"),
+    (_CARD_WORDS, _CARD_TOLD, "value", "card"),
     (_ACCOUNT_WORDS, _ACCOUNT_TOLD, "value", "account"),
 )
 
@@ -354,8 +366,9 @@ def _coded(text: str) -> Iterator[Found]:
 
 def codes(text: str, lower: str) -> Iterator[Found]:
     """IBANs, national numbers with letters, passports, birth dates and card security codes."""
-    yield from _coded(text)
+    if _CODED_LIKE.search(text) or "codice" in lower:
+        yield from _coded(text)
     for hints, pattern, group, kind in _LABELLED:
-        if any(hint in lower for hint in hints):
+        if holds(lower, hints):
             for match in pattern.finditer(text):
                 yield match.start(group), match.end(group), kind

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from analyses.pipeline.redaction.addresses import Found
+from analyses.pipeline.redaction.hostile import holds
 from analyses.pipeline.redaction.words import NOT_NAMES
 
 _CAP = r"[A-ZÀ-ÖØ-Þ][\w'’-]{0,30}+"
@@ -94,9 +95,9 @@ def _backwards(text: str, lower: str, start: int, end: int) -> Iterator[tuple[in
     behind = lower[max(0, start - _BEHIND) : start]
     first, last = start - len(behind), end + _AHEAD
     close = behind[-8:]
-    if any(hint in close for hint in _GERMAN_ENDS):
+    if holds(close, _GERMAN_ENDS):
         yield from (_whole(match) for match in _GERMAN.finditer(text, first, last))
-    if any(hint in behind for hint in _SPANISH_WORDS):
+    if holds(behind, _SPANISH_WORDS):
         yield from (_whole(match) for match in _SPANISH.finditer(text, first, last))
     if _POSTCODE.match(text, end):
         yield from (match.span() for match in _GERMAN_TOWN.finditer(text, first, last))

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
-import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from analyses.pipeline.records import Span, Turn
+from analyses.pipeline.records import Turn
 from analyses.pipeline.redaction import (
-    KINDS,
     PLACEHOLDER,
     apply_spans,
-    checks,
     clean_text,
     redact_text,
     redact_turns,
-    segments,
     speaker_labels,
 )
-from projects.sample import compose, generate
-from projects.sample.details import Details
 
 SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
 
@@ -77,6 +65,8 @@ LABELLED: list[tuple[str, list[tuple[str, str]]]] = [
     ("AKIAIOSFODNN7EXAMPLE leaked", [("secret", "AKIAIOSFODNN7EXAMPLE")]),
     ("password: hunter2!", [("secret", "hunter2!")]),
     ("my pin is 4821", [("secret", "4821")]),
+    ("minha senha é gato77!", [("secret", "gato77!")]),
+    ("mijn wachtwoord: hond77", [("secret", "hond77")]),
     ("ssn 536-90-4399", [("id", "536-90-4399")]),
     ("social security number 536904399", [("id", "536904399")]),
     ("NI number AB 12 34 56 C", [("id", "AB 12 34 56 C")]),
@@ -323,194 +313,3 @@ def test_hidden_characters_do_not_hide_an_address(text: str) -> None:
 def test_joiners_of_scripts_and_emoji_survive_and_towers_of_marks_do_not() -> None:
     assert clean_text("می‌خواهم 👩‍🚀") == "می‌خواهم 👩‍🚀"
     assert clean_text("e\u0301" + "\u0300" * 1_000_000) == "e\u0301\u0300\u0300"
-
-
-HOSTILE = {
-    "letters": "a" * 60_000,
-    "digits": "1" * 60_000,
-    "digits and gaps": "1 2-3." * 20_000,
-    "at signs": "@" * 100_000,
-    "local parts": "a.b+c-" * 20_000 + "@",
-    "labels": "a@" + "b." * 40_000,
-    "colons": "a:" * 40_000 + "::" * 10_000,
-    "brackets": "(" * 100_000 + "1" * 10,
-    "urls": "http://" + "a/?&token" * 20_000,
-    "schemes": "a+" * 50_000 + "://x",
-    "marks": "e" + "\u0301" * 1_000_000,
-    "names": "my name is " * 5_000,
-    "capitals": "I am " + "Ab " * 30_000,
-    "greetings": "Hi " * 30_000 + "Sarah",
-    "ibans": "DE89 " * 20_000,
-    "jwt": "eyJ" + "abc." * 30_000,
-    "keys": "-----BEGIN " * 5_000,
-    "dates": "born on 1" * 10_000,
-    "quotes": '"first_name": "' * 10_000,
-    "signatures": "\n\nBest, Anna " * 8_000,
-    "first said": "Hi, Anna here " * 8_000,
-    "presented": "you're talking to " * 5_000 + "Anna",
-    "houses": "12 Old Mill " * 10_000,
-    "streets": "Calle de la Calle de la 1, " * 6_000,
-    "towns": "Am Weg 1, 12345 " * 8_000,
-    "numbered": "1 " * 50_000 + "Street",
-    "titles": "Dr. A. " * 15_000,
-    "mixed": "\x00\ud800\u202e\u200b@1" * 20_000,
-    "blank": " " * 200_000 + "\n" * 100_000,
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_is_read_in_linear_time(name: str) -> None:
-    """Measured in CPU time, so that a busy machine does not matter; most take milliseconds.
-
-    One quadratic rule would need 10^9 steps here, far more than the bound.
-    """
-    start = time.process_time()
-    redact_turns((Turn("user", HOSTILE[name]),))
-    assert time.process_time() - start < 6
-
-
-text_like = st.text(
-    alphabet=st.one_of(
-        st.sampled_from("aA1 @.-+:/()\n0459\u200b\u202e\ud800\x00İß王"), st.characters()
-    ),
-    max_size=80,
-)
-fragments = st.sampled_from([text for text, _ in LABELLED] + HARMLESS)
-turn_lists = st.lists(
-    st.builds(
-        Turn,
-        role=st.sampled_from(["customer", "agent", "Anna Schmidt", "İlker"]),
-        text=st.one_of(text_like, fragments, st.builds(str.__add__, fragments, text_like)),
-    ),
-    max_size=5,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(turn_lists)
-def test_spans_are_ordered_inside_their_texts_and_never_overlap(turns: list[Turn]) -> None:
-    spans = redact_turns(turns)
-    assert spans == redact_turns(turns)
-    last: dict[int, int] = {}
-    for span in spans:
-        assert span.kind in KINDS
-        assert last.get(span.turn, 0) <= span.start < span.end <= len(turns[span.turn].text)
-        last[span.turn] = span.end
-    for index, turn in enumerate(turns):
-        own = [span for span in spans if span.turn == index]
-        assert "".join(piece for piece, _ in segments(turn.text, own)) == turn.text
-
-
-def test_segments_name_the_kind_and_ignore_spans_that_do_not_fit() -> None:
-    text = "to a@b.co now"
-    spans = [Span(0, 3, 9, "email"), Span(0, 5, 8, "name"), Span(0, 10, 99, "phone")]
-    assert segments(text, spans) == [("to ", None), ("a@b.co", "email"), (" now", None)]
-
-
-@pytest.mark.parametrize(
-    ("check", "good", "bad"),
-    [
-        (checks.luhn, "4111111111111111", "4111111111111112"),
-        (checks.iban, "DE89370400440532013000", "DE88370400440532013000"),
-        (checks.aadhaar, "234123412346", "234123412347"),
-        (checks.steuer_id, "86095742719", "86095742718"),
-        (checks.insee, "255081416802538", "255081416802539"),
-        (checks.insee, "180022A00401174", "180022A00401175"),
-        (checks.dni, "12345678Z", "12345678A"),
-        (checks.cpf, "52998224725", "52998224724"),
-        (checks.codice_fiscale, "RSSMRA85T10A562S", "RSSMRA85T10A562T"),
-        (checks.bsn, "111222333", "111222334"),
-        (checks.pesel, "44051401359", "44051401358"),
-        (checks.china_id, "11010519491231002X", "110105194912310021"),
-        (checks.personnummer, "8112289874", "8112289873"),
-        (checks.belgian, "85073003328", "85073003329"),
-        (checks.ssn, "536904399", "666904399"),
-    ],
-)
-def test_check_digits(check: object, good: str, bad: str) -> None:
-    assert check(good)  # type: ignore[operator]
-    assert not check(bad)  # type: ignore[operator]
-
-
-def test_details_planted_in_the_sample_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Truth: the details each conversation was written with, where they stand word for word.
-
-    Measured over three seeds: all numbers and addresses, 0.996 of the full names ("Me llmo ...").
-    """
-    rows = sample_with_details(monkeypatch)
-    hits: Counter[str] = Counter()
-    wanted: Counter[str] = Counter()
-    for turns, details in rows:
-        spans = redact_turns(turns)
-        for index, turn in enumerate(turns):
-            covered = {p for s in spans if s.turn == index for p in range(s.start, s.end)}
-            for kind in details.keys() & FLOORS.keys():
-                for match in re.finditer(
-                    rf"(?i)(?<!\w){re.escape(details[kind])}(?!\w)", turn.text
-                ):
-                    wanted[kind] += 1
-                    signs = (p for p in range(*match.span()) if turn.text[p].isalnum())
-                    hits[kind] += covered.issuperset(signs)
-    assert wanted.keys() == FLOORS.keys()
-    assert {
-        kind: hits[kind] / wanted[kind]
-        for kind in FLOORS
-        if hits[kind] < FLOORS[kind] * wanted[kind]
-    } == {}
-
-
-FLOORS = {
-    **dict.fromkeys(("email", "phone", "card", "iban", "ip"), 0.98),
-    **dict.fromkeys(("name", "first", "agent", "address"), 0.95),
-}
-
-
-def sample_with_details(
-    monkeypatch: pytest.MonkeyPatch,
-) -> list[tuple[tuple[Turn, ...], dict[str, str]]]:
-    """The shipped sample before copies are added, each conversation with its slot values."""
-    written: list[Details] = []
-
-    class Noted(Details):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args)  # type: ignore[arg-type]
-            written.append(self)
-
-    monkeypatch.setattr(compose, "Details", Noted)
-    rows: list[tuple[tuple[Turn, ...], dict[str, str]]] = []
-    write = compose.Writer.write
-
-    def noting(writer: compose.Writer, order: compose.Order) -> compose.Written:
-        result = write(writer, order)
-        turns = tuple(Turn(role, text) for role, text in result.messages)
-        rows.append((turns, dict(written[-1])))
-        return result
-
-    monkeypatch.setattr(compose.Writer, "write", noting)
-    list(generate(count=1200))
-    return rows
-
-
-@pytest.mark.shared
-def test_recall_on_phones_as_people_write_them() -> None:
-    """Agents of the schema-guided dialogues read out numbers of real businesses, in many shapes."""
-    path = SHARED / "support_sgd.jsonl.gz"
-    if not path.exists():
-        pytest.skip("../shared/data/support_sgd.jsonl.gz is not here")
-    spoken = re.compile(r"\+?[0-9][0-9 ()-]{7,}[0-9]")
-    wanted = hit = 0
-    with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
-        for _, line in zip(range(400), lines, strict=False):
-            turns = [Turn(m["role"], m["content"]) for m in json.loads(line)["messages"]]
-            spans = redact_turns(turns)
-            for index, turn in enumerate(turns):
-                for match in spoken.finditer(turn.text):
-                    if sum(char.isdigit() for char in match.group()) < 9:
-                        continue
-                    wanted += 1
-                    hit += any(
-                        s.turn == index and s.start <= match.start() and s.end >= match.end()
-                        for s in spans
-                    )
-    assert wanted > 50
-    assert hit / wanted >= 0.98
