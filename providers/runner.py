@@ -77,7 +77,11 @@ class DatabaseJournal:
         known = repeats or {}
         if rows:
             LlmCall.objects.bulk_create(
-                [self._call(row, known.get(row.fingerprint, 0)) for row in rows],
+                # In one order everywhere, or two processes could wait for each other's rows.
+                [
+                    self._call(row, known.get(row.fingerprint, 0))
+                    for row in sorted(rows, key=lambda row: row.fingerprint)
+                ],
                 update_conflicts=True,
                 unique_fields=["workspace", "fingerprint"],
                 update_fields=fields,

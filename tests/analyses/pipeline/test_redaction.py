@@ -85,6 +85,8 @@ LABELLED: list[tuple[str, list[tuple[str, str]]]] = [
     ("This is Temperance Brennan speaking", [("name", "Temperance Brennan")]),
     ("Ich heiße Jürgen von Hagen.", [("name", "Jürgen von Hagen")]),
     ("Mein Name ist Petra", [("name", "Petra")]),
+    ("my name is dan and it is late", [("name", "dan")]),
+    ("ya sure im james bond", [("name", "james bond")]),
     ("Ich bin Peter.", [("name", "Peter")]),
     ("je m'appelle Pierre Dupont et vous ?", [("name", "Pierre Dupont")]),
     ("me llamo Juan Carlos Ortega", [("name", "Juan Carlos Ortega")]),
