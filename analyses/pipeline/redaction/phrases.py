@@ -60,7 +60,18 @@ FIELD = re.compile(
 )
 # In lower-case typing only a well-known name counts.
 SAID = (
-    *("i am ", "i'm ", "i’m ", "this is ", "hi ", "hello ", "thanks ", "thanks, ", "thank you "),
+    *(
+        "i am ",
+        "i'm ",
+        "im ",
+        "i’m ",
+        "this is ",
+        "hi ",
+        "hello ",
+        "thanks ",
+        "thanks, ",
+        "thank you ",
+    ),
     *("merci ", "merci, ", "gracias, ", "gracias ", "danke ", "danke, ", "appreciated, "),
 )
 ALONE = re.compile(rf"(?P<name>{WORD}(?: {WORD}){{0,2}})[ ]?[.,!]?(?=$|\x00)")

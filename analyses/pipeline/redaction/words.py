@@ -40,7 +40,7 @@ NOT_NAMES = _words(
     since while until account number email mail address phone order name names card customer
     anything something nothing everything everyone someone anyone one two three first last next
     booking flight ticket order refund delivery package sudah adalah assistant calling speaking help give get got tell said say says know think like would let lets let's
-    all bye dan how're how's what're
+    all bye how're how's what're
     don't didn't isn't can't won't it's i'm i'd i'll i've that's there's what's
     und oder aber ich du er sie es wir ihr der die das ein eine ist sind war nicht nein ja bitte
     danke hallo guten mit von für auf bei nur noch schon hier dort wie was wer wo kunde kundin
