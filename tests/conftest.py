@@ -5,15 +5,27 @@ Fixtures are plain rows, not mocks, so a test reads and writes what the product 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import hypothesis
 import pytest
 from django.test import Client
 
 from accounts.models import Membership, Role, User, Workspace
 from core.models import WorkStatus
 from projects.models import Conversation, Dataset, DatasetStatus, Import, Project
+
+# Machines are shared: how long an example takes says nothing about the code. In continuous
+# integration the examples are the same every time; elsewhere they are new ones.
+hypothesis.settings.register_profile(
+    "shared",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared")
 
 PASSWORD = "correct horse battery staple"
 SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"

@@ -35,7 +35,7 @@ PASS_SCORE = 3
 # all but the stragglers through; the full floor is reached at 15,625 conversations.
 _SHARE_OF_MEAN_SIZE = 0.2
 # A name in a cluster's text may be a public figure's, which the auditor judges; these never are.
-_HARD_KINDS = frozenset({"secret", "link", "email", "iban", "card", "id", "ip", "phone"})
+_HARD_KINDS = frozenset({"secret", "link", "email", "iban", "card", "id", "ip", "phone", "address"})
 _REMAINDER_NOTE = "Withheld so that a smaller withheld group cannot be worked out by subtraction."
 
 

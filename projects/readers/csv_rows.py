@@ -94,8 +94,11 @@ class CsvRows:
         """A header that names conversation, speaker and text."""
         if head.lstrip("\ufeff \t\r\n")[:1] in ("{", "[", "<"):
             return Sniff(0.0, "it does not begin with a header row")
-        with _wide_fields():
-            header = _header(csv.reader(io.StringIO(head), delimiter=dialect_of(head)))
+        try:
+            with _wide_fields():
+                header = _header(csv.reader(io.StringIO(head), delimiter=dialect_of(head)))
+        except csv.Error:
+            return Sniff(0.0, "its first row is no row of a table")
         missing = [words for part, words in NEEDED.items() if part not in mapping_of(header)]
         if missing:
             return Sniff(0.0, f"its first row names no column for {', '.join(missing)}")

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from projects.documents import Document
-from projects.readers import json_rows, opening, recognise
+from projects.readers import BY_KEY, json_rows, opening, recognise
 from projects.readers.base import Parsed, Problem, Unreadable
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -302,7 +302,9 @@ def test_nul_and_huge_cells(read, monkeypatch):
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.data())
 def test_no_bytes_bring_a_reader_down(tmp_path, data):
@@ -392,3 +394,7 @@ def test_files_wrong_in_one_way_are_read_or_refused_in_words():
             assert refusal.endswith(".")
         elif count:
             assert sum(isinstance(item, Parsed) for item in found) == int(count[1]), entry["file"]
+
+
+def test_a_lone_carriage_return_beside_a_nul_is_no_table() -> None:
+    assert BY_KEY["csv"].sniff("\x00\r").confidence == 0
