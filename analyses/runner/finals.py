@@ -12,6 +12,7 @@ import numpy.typing as npt
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
 from analyses.pipeline.insights import InsightsStage
+from analyses.pipeline.local.groups import theme_text
 from analyses.pipeline.privacy import PrivacyParams, PrivacyStage, scale_floors
 from analyses.pipeline.records import (
     AnalysisTable,
@@ -24,6 +25,9 @@ from analyses.pipeline.report import ReportStage
 from analyses.runner import saving, sources
 from analyses.runner.job import Job
 from providers.models import CallState, LlmCall
+
+UNNAMED = "Smaller groups"
+"""Name of a theme of which every cluster is withheld."""
 
 
 def node_to_json(node: TreeNode) -> dict[str, Any]:
@@ -72,15 +76,41 @@ async def privacy(job: Job) -> None:
     ]
     stage = PrivacyStage(PrivacyParams(floors=floors))
     records: list[PrivacyVerdict] = await job.records(stage, facts)
+    verdicts = {verdict.key: verdict for verdict in records}
     final = saving.FinalTree(
-        nodes=nodes,
+        nodes=reworded(nodes, groups, verdicts),
         groups=groups,
         users=counted,
-        verdicts={verdict.key: verdict for verdict in records},
+        verdicts=verdicts,
         notice=floors.notice,
         model=session.chat.model if session.chat else "local engine",
     )
     await job.save(lambda locked: saving.tree(locked, final, rows, labels))
+
+
+def reworded(
+    nodes: Sequence[TreeNode],
+    groups: Mapping[int, npt.NDArray[np.int64]],
+    verdicts: Mapping[int, PrivacyVerdict],
+) -> list[TreeNode]:
+    """The tree with every parent of a withheld group named from its shown children alone.
+
+    Names of parents are made from all children before the floors are looked at, and would tell
+    what a withheld group is about.
+    """
+    found = {node.key: node for node in nodes}
+    changed: set[int] = set()
+    for node in sorted(nodes, key=lambda node: -node.level):
+        inside = [found[other.key] for other in nodes if other.parent == node.key]
+        shown = [child for child in inside if verdicts[child.key].shown]
+        if len(shown) == len(inside) and not changed.intersection(c.key for c in inside):
+            continue
+        taken = [other.name for other in found.values() if other.level == node.level]
+        children = [{"name": child.name, "size": len(groups[child.key])} for child in shown]
+        name, description = theme_text(children, taken) if children else (UNNAMED, "")
+        found[node.key] = replace(node, name=name, description=description)
+        changed.add(node.key)
+    return [found[node.key] for node in nodes]
 
 
 def _users_by_node(
@@ -102,7 +132,8 @@ async def insights(job: Job) -> None:
 
 def table_of(session: AnalysisSession) -> AnalysisTable:
     """The finished analysis as columns."""
-    nodes = nodes_of(session)
+    names = dict(session.clusters.filter(provisional=False).values_list("key", "name"))
+    nodes = [replace(node, name=names.get(node.key, node.name)) for node in nodes_of(session)]
     named = session.clusters.filter(provisional=False, shown=True).exclude(parent__shown=False)
     shown = named.values_list("key", flat=True)
     groups = sources.rows_by_node(nodes, labels_of(session))
