@@ -63,6 +63,15 @@ _WANT = re.compile(
     r"|is there a way to|(?:please )?help me(?: to)?|need to|have to|want to)\s+",
     re.IGNORECASE,
 )
+_NEED = re.compile(
+    r"^(?:need|want|require|am looking for|looking for)\s+(?=(?:a|an|the|another|some|new)\b)",
+    re.IGNORECASE,
+)
+_GAP = re.compile(
+    r"\s+(?:for|to|of|in|on|at|from|with|by)\s+(?:for|to|of|in|on|at|from|with|by)\b.*$",
+    re.IGNORECASE,
+)
+"""Two prepositions in a row: a name or a number was left out between them."""
 _OWN = re.compile(r"\b(?:my|our|your|his|her|their|this|that|these|those)\s+", re.IGNORECASE)
 _TAIL = re.compile(
     r"\s+(?:the|a|an|of|to|for|with|in|on|at|from|by|is|are|was|were|has|have|i|we|it|you|my|our"
@@ -144,7 +153,7 @@ def _bare(clause: str) -> str:
         clause = _CANNOT.sub("cannot ", clause)
     wanted = _WANT.sub("", clause)
     clause = wanted if wanted != clause else _SELF.sub("", clause)
-    clause = _OWN.sub("", clause)
+    clause = _GAP.sub("", _OWN.sub("", _NEED.sub("", clause)))
     before = ""
     while before != clause:
         before, clause = clause, _TAIL.sub("", clause)
