@@ -91,6 +91,9 @@ class Dataset(models.Model):
     languages = models.JSONField(default=dict, blank=True, help_text="Conversations by language.")
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(
+        null=True, blank=True, db_index=True, help_text="In the trash since."
+    )
 
     class Meta:
         ordering = ["-id"]
@@ -161,6 +164,7 @@ class Conversation(models.Model):
     content_hash = models.CharField(max_length=64)
     messages = models.JSONField()
     metadata = models.JSONField(default=dict, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True, help_text="In the trash since.")
 
     class Meta:
         ordering = ["position"]
@@ -177,3 +181,93 @@ class Conversation(models.Model):
     @override
     def __str__(self) -> str:
         return self.external_id
+
+
+class JobKind(models.TextChoices):
+    """Long work other than imports and analyses. Apps register what a kind does."""
+
+    EXPORT = "export", "Export"
+    DELETE_DATASETS = "delete_datasets", "Delete data sets"
+    DELETE_ANALYSES = "delete_analyses", "Delete analyses"
+    DELETE_CONVERSATIONS = "delete_conversations", "Delete conversations"
+    REEMBED = "reembed", "Embed again"
+    RECLUSTER = "recluster", "Cluster again"
+    REREAD = "reread", "Read again"
+    PURGE = "purge", "Empty the trash"
+
+
+class Job(LeasedWork):
+    """A piece of long work over explicit items or over all that matched a filter.
+
+    ``params`` hold what was asked for, ids and settings only. ``total``, ``done``, ``failed`` and
+    ``skipped`` count items; ``result`` is what the page links to at the end.
+    """
+
+    uid = models.UUIDField(default=uuid7, unique=True, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
+    kind = models.CharField(max_length=24, choices=JobKind.choices)
+    title = models.CharField(max_length=200)
+    params = models.JSONField(default=dict, blank=True)
+    cancel_wanted = models.BooleanField(default=False)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    result = models.JSONField(default=dict, blank=True)
+    file = models.CharField(max_length=300, blank=True, help_text="Path inside the data folder.")
+    file_until = models.DateTimeField(null=True, blank=True, help_text="When the file goes.")
+    undo_until = models.DateTimeField(null=True, blank=True)
+    undone_at = models.DateTimeField(null=True, blank=True)
+    retry_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="retries"
+    )
+    started_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(kind__in=JobKind.values), name="projects_job_kind_known"
+            ),
+        ]
+        indexes = [models.Index(fields=["project", "status"], name="projects_job_open")]
+
+    @override
+    def __str__(self) -> str:
+        return self.title
+
+    @property
+    def topic(self) -> str:
+        """The event topic of this job."""
+        return f"job:{self.pk}"
+
+
+class ItemState(models.TextChoices):
+    """What became of one item of a job."""
+
+    WAITING = "waiting", "Waiting"
+    DONE = "done", "Done"
+    FAILED = "failed", "Failed"
+    SKIPPED = "skipped", "Left out"
+
+
+class JobItem(models.Model):
+    """One item of a job: the selection is frozen into these rows when the job is made."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="items")
+    ref = models.PositiveBigIntegerField(help_text="Primary key of the item.")
+    label = models.CharField(max_length=200, blank=True)
+    state = models.CharField(max_length=8, choices=ItemState.choices, default=ItemState.WAITING)
+    error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "ref"], name="projects_job_item_once"),
+        ]
+        indexes = [models.Index(fields=["job", "state"], name="projects_job_item_state")]
+
+    @override
+    def __str__(self) -> str:
+        return self.label or str(self.ref)

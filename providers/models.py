@@ -33,6 +33,10 @@ class Provider(models.Model):
     total_timeout = models.FloatField(default=120.0, help_text="Seconds.")
     concurrency = models.PositiveSmallIntegerField(default=16)
     enabled = models.BooleanField(default=True)
+    reconciles = models.BooleanField(
+        default=False,
+        help_text="It keeps answers with our key, so that a call cut off can be looked up.",
+    )
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     checked_at = models.DateTimeField(null=True, blank=True)
@@ -99,10 +103,14 @@ class CallState(models.TextChoices):
     SENT = "sent", "Sent"
     OK = "ok", "Answered"
     FAILED = "failed", "Failed"
+    DOUBT = "doubt", "In doubt"
 
 
 class LlmCall(models.Model):
     """The journal: the intent before bytes leave, the answer before it is parsed.
+
+    A call that was cut off is in doubt: each such send is an :class:`LlmAttempt` with its
+    estimated cost, and asking again is another send of the same row.
 
     ``fingerprint`` covers workspace, prompt version, model, parameters and input, so a replay
     finds its answer and pays nothing. ``analysis_id`` is a plain number: analyses stand above
@@ -111,6 +119,7 @@ class LlmCall(models.Model):
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="llm_calls")
     analysis_id = models.BigIntegerField(null=True, blank=True, db_index=True)
+    project_id = models.BigIntegerField(null=True, blank=True)
     fingerprint = models.CharField(max_length=64)
     purpose = models.CharField(max_length=20)
     provider = models.CharField(max_length=80)
@@ -130,6 +139,15 @@ class LlmCall(models.Model):
     )
     owner = models.CharField(max_length=120, blank=True)
     sent_at = models.DateTimeField()
+    sent_until = models.DateTimeField(
+        null=True, blank=True, help_text="Until then the answer may still come."
+    )
+    reserved = models.DecimalField(
+        max_digits=14,
+        decimal_places=8,
+        default=0,
+        help_text="US$ set aside while the call is out: the most it can cost.",
+    )
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -150,14 +168,93 @@ class LlmCall(models.Model):
 
 
 class LlmAttempt(models.Model):
-    """One try of a call that did not succeed, with its class of error."""
+    """One send of a call that brought no answer, with its class of error.
+
+    ``in_doubt`` marks a send that the provider may have billed; ``cost`` is then its estimate in
+    US dollars (``None`` when unpriced), and counts as spent.
+    """
 
     call = models.ForeignKey(LlmCall, on_delete=models.CASCADE, related_name="attempts")
     error_class = models.CharField(max_length=20)
     message = models.CharField(max_length=300, blank=True)
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
+    in_doubt = models.BooleanField(default=False)
+    cost = models.DecimalField(max_digits=14, decimal_places=8, null=True, blank=True)
+    provider = models.CharField(max_length=80, blank=True)
+    model = models.CharField(max_length=120, blank=True)
+    owner = models.CharField(max_length=120, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(cost__isnull=True) | models.Q(cost__gte=0),
+                name="providers_attempt_cost_not_negative",
+            ),
+        ]
 
     @override
     def __str__(self) -> str:
         return self.error_class
+
+
+class Period(models.TextChoices):
+    """Over what time a spending limit counts, in UTC."""
+
+    ALL = "all", "in all"
+    DAY = "day", "a day"
+    MONTH = "month", "a month"
+
+
+class SpendLimit(models.Model):
+    """The most that may be spent in a scope, in US dollars.
+
+    ``scope`` is ``analysis:<id>``, ``project:<id>`` or ``workspace:<id>``: a plain name, since
+    the first two stand above providers.
+    """
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="limits")
+    scope = models.CharField(max_length=40)
+    period = models.CharField(max_length=5, choices=Period.choices, default=Period.ALL)
+    amount = models.DecimalField(max_digits=14, decimal_places=6)
+    warned_for = models.CharField(
+        max_length=10, blank=True, help_text="Period for which the 80 % warning was given."
+    )
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["scope", "period"]
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "period"], name="providers_limit_once"),
+            models.CheckConstraint(
+                condition=models.Q(amount__gte=0), name="providers_limit_not_negative"
+            ),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.amount} {self.get_period_display()} for {self.scope}"
+
+
+class SpendBook(models.Model):
+    """Running sums of a scope in one period, kept in the journal's own transactions.
+
+    ``spent`` is settled, ``doubt`` the estimate of sends that were cut off, ``reserved`` the most
+    that calls now out can cost; all US dollars. ``key`` is ``all``, ``2026-11`` or ``2026-11-20``.
+    """
+
+    scope = models.CharField(max_length=40)
+    key = models.CharField(max_length=10)
+    spent = models.DecimalField(max_digits=18, decimal_places=8, default=0)
+    doubt = models.DecimalField(max_digits=18, decimal_places=8, default=0)
+    reserved = models.DecimalField(max_digits=18, decimal_places=8, default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "key"], name="providers_book_once"),
+        ]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.scope} {self.key}"
