@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.browser.support import needs_chromium
 from tests.crash.installation import Installation, wait_for
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EMAIL, PASSWORD = "mara@example.org", "a long enough password"
 FIRST_CLUSTERS = 15_000
 """Milliseconds from opening the page to the sample's first clusters."""
 TO_THE_END = 240_000
 """Milliseconds; the map's code may have to be compiled first."""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
-]
+pytestmark = [pytest.mark.browser, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -50,25 +34,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installati
     wait_for(one.beat, 60, "a worker to take its first task")
     yield one, f"http://127.0.0.1:{one.port}{link[0]}"
     one.end()
-
-
-@pytest.fixture
-def page(place: tuple[Installation, str]) -> Iterator[object]:
-    """A page whose errors fail the test."""
-    from playwright.sync_api import sync_playwright
-
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "console",
-            lambda message: errors.append(message.text) if message.type == "error" else None,
-        )
-        yield page
-        browser.close()
-    assert errors == []
 
 
 def test_from_sign_in_to_explore(place: tuple[Installation, str], page: object) -> None:
