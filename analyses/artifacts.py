@@ -16,6 +16,7 @@ import numpy.typing as npt
 from django.conf import settings
 
 from analyses.models import AnalysisSession, Artifact
+from core.crashpoints import reach
 
 
 def root() -> Path:
@@ -88,6 +89,7 @@ def version(session: AnalysisSession, kind: str) -> int:
 def _place(session: AnalysisSession, name: str) -> Path:
     folder = root() / str(session.uid)
     folder.mkdir(parents=True, exist_ok=True)
+    reach("before_artifact")
     return folder / name
 
 
@@ -95,6 +97,7 @@ def _settle(temporary: Path, path: Path) -> str:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
+    reach("after_artifact")
     return str(path.relative_to(root()))
 
 

@@ -19,6 +19,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Now
 
+from core.crashpoints import reach
 from core.models import LeasedWork, WorkStatus
 
 Work = TypeVar("Work", bound=LeasedWork)
@@ -120,6 +121,7 @@ def finish(work: LeasedWork, **values: object) -> None:
 
 def release(work: LeasedWork, *, wait: timedelta | None = None) -> None:
     """Give work back untried: the attempt does not count (pause, drain)."""
+    reach("before_release")
     _leave(
         work,
         status=WorkStatus.PENDING,

@@ -13,6 +13,7 @@ from analyses.runner.ranges import open_range
 from analyses.services.advance import give_up
 from analyses.services.sessions import claimable
 from core import work
+from core.crashpoints import reach
 from core.heartbeat import Heartbeat
 from core.models import WorkStatus
 
@@ -107,4 +108,5 @@ class Claims:
         if batch is not None:
             self.lost.discard(batch.pk)
             self._heart.hold(batch)
+            reach("after_claim")
         return batch

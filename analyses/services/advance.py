@@ -25,6 +25,7 @@ from analyses.models import (
     StageProgress,
 )
 from core import work
+from core.crashpoints import reach
 from core.events import publish
 from core.models import WorkStatus
 from projects.models import Conversation
@@ -119,6 +120,7 @@ def _open(session: AnalysisSession, stage: StageProgress) -> None:
     stage.opened, stage.batches_total = True, 1
     stage.started_at = stage.started_at or timezone.now()
     stage.save(update_fields=["opened", "batches_total", "started_at"])
+    reach("after_stage_open")
 
 
 def _complete(session: AnalysisSession) -> None:
@@ -144,6 +146,7 @@ def saved(
     ``write`` inserts the results. Raises :class:`core.work.LeaseLost` when the claim is no longer
     ours; then nothing of it stays.
     """
+    reach("before_finish")
     with transaction.atomic():
         session = locked(batch.session_id)
         work.finish(batch, failed_items=failed)
@@ -151,6 +154,8 @@ def saved(
         if batch.stage != plan.PREVIEW:
             _count(session, batch, done=done, failed=failed)
         advance(session, reap=False)
+        reach("in_finish")
+    reach("after_finish")
     return session
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from core.crashpoints import reach, reach_soon
 from providers.gateway.errors import TRAITS, CallError, ErrorClass, Fault
 from providers.gateway.journal import Journal, JournalRow
 from providers.gateway.limiter import Limiter
@@ -165,7 +166,9 @@ class Dispatcher:
         async with lane.ready:
             _check(scope)
             if target.journaled:
+                reach("before_intent")
                 await self._journal.write(row)
+                reach("after_intent")
             try:
                 async with lane.flying:
                     _check(scope)
@@ -180,6 +183,7 @@ class Dispatcher:
     async def _once(self, target: Deployment, job: Job[T]) -> T | Fault:
         limit = target.timeouts.total
         try:
+            reach_soon("after_send")
             async with asyncio.timeout(limit):
                 return await job.perform(target, limit)
         except TimeoutError:
@@ -190,12 +194,14 @@ class Dispatcher:
     async def _settle(
         self, target: Deployment, job: Job[T], row: JournalRow, reply: T, latency: int
     ) -> Done[T]:
+        reach("after_response")
         health = self._health.setdefault(target.id, _Health())
         health.answered_at = self._clock.monotonic()
         health.exhausted = 0
         row = replace(job.settle(target, reply, row), state="ok", latency_ms=latency)
         if target.journaled:
             await self._journal.write(row)
+            reach("after_settle")
         return Done(target, reply, row)
 
     def _note_failure(
