@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 
-from django.db import Error, close_old_connections, connection
+from django.db import Error, connection
 
 from core import q2, work
+from core.crashpoints import reach
+from core.crashpoints import reach
 from core.models import LeasedWork
 
 log = logging.getLogger("openclio.work")
@@ -107,8 +109,6 @@ class Heartbeat:
             if self._stop.is_set():
                 return
             try:
-                # A connection that broke under the last look is replaced before this one.
-                close_old_connections()
                 self._renew()
             except Error:
                 log.warning("Leases could not be renewed; trying again.")
@@ -124,6 +124,7 @@ class Heartbeat:
             fences = {pk: item.fence for (kind, pk), item in held.items() if kind is model}
             for pk in work.renew(model, fences):
                 self._report(held[(model, pk)])
+        reach("during_renew")
         with self._lock:
             # What was first held meanwhile is younger than the renewal.
             self._renewed = max(self._renewed, begun)
