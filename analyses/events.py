@@ -65,3 +65,17 @@ class InsightsFound(LiveEvent):
 
     kind: ClassVar[str] = "insights"
     count: int
+
+
+class BudgetNear(LiveEvent):
+    """A spending limit is nearly reached; given once per period.
+
+    ``scope`` is ``analysis:<id>``, ``project:<id>`` or ``workspace:<id>``; ``text`` says how much
+    of how much was spent.
+    """
+
+    kind: ClassVar[str] = "budget"
+    scope: str
+    period: str
+    text: str
+    share: float

@@ -6,10 +6,8 @@ Both run under the session's row lock, so counters, events and the opening of st
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from analyses import plan
@@ -24,12 +22,12 @@ from analyses.models import (
     SessionStatus,
     StageProgress,
 )
+from analyses.services.spending import count_spending
 from core import work
 from core.crashpoints import reach
 from core.events import publish
 from core.models import WorkStatus
 from projects.models import Conversation
-from providers.models import CallState, LlmAttempt, LlmCall
 
 
 def locked(session_id: int) -> AnalysisSession:
@@ -258,23 +256,3 @@ def block(session_id: int, reason: str, detail: str) -> None:
         session = locked(session_id)
         if session.status not in ENDED:
             set_status(session, SessionStatus.BLOCKED, reason, detail)
-
-
-def count_spending(session: AnalysisSession) -> None:
-    """Recount tokens and cost from the journal, which is the only book of calls."""
-    sums = LlmCall.objects.filter(analysis_id=session.pk).aggregate(
-        read=Sum("tokens_in"),
-        written=Sum("tokens_out"),
-        spent=Sum("cost"),
-        unpriced=Count("pk", filter=Q(cost__isnull=True, state=CallState.OK)),
-    )
-    session.tokens_in = sums["read"] or 0
-    session.tokens_out = sums["written"] or 0
-    session.cost = sums["spent"] or Decimal(0)
-    session.unpriced_calls = sums["unpriced"]
-    session.retry_count = (
-        LlmAttempt.objects.filter(call__analysis_id=session.pk)
-        .exclude(error_class="cancelled")
-        .count()
-    )
-    session.save(update_fields=["tokens_in", "tokens_out", "cost", "unpriced_calls", "retry_count"])

@@ -1,0 +1,27 @@
+"""Changes to providers, limits and the books of spending. Every door calls these."""
+
+from providers.services.limits import LimitState, limit_states, newly_near, room, set_limit
+from providers.services.providers import (
+    ProviderInput,
+    checked_address,
+    deployment_config,
+    save_provider,
+    set_enabled,
+    stored_key,
+    test_provider,
+)
+
+__all__ = [
+    "LimitState",
+    "ProviderInput",
+    "checked_address",
+    "deployment_config",
+    "limit_states",
+    "newly_near",
+    "room",
+    "save_provider",
+    "set_enabled",
+    "set_limit",
+    "stored_key",
+    "test_provider",
+]
