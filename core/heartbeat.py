@@ -14,7 +14,6 @@ from django.db import Error, connection
 
 from core import q2, work
 from core.crashpoints import reach
-from core.crashpoints import reach
 from core.models import LeasedWork
 
 log = logging.getLogger("openclio.work")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import hashlib
 import json
+import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,33 @@ from providers.clients.scripted import Act, Scenario, Script, Step, load_scenari
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
 
+class Bill:
+    """What the provider would charge for: a file with a line of JSON for every request it began
+    to answer, whether or not the answer arrived. It only grows, and several may write to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def add(self, body: Mapping[str, Any], usage: Mapping[str, int]) -> None:
+        """One request. ``key`` is the caller's own, where it named one in ``metadata``."""
+        text = json.dumps(body, sort_keys=True).encode()
+        line = {
+            "time": time.time(),
+            "sha256": hashlib.sha256(text).hexdigest(),
+            "model": str(body.get("model", "")),
+            "tokens_in": usage.get("prompt_tokens", 0),
+            "tokens_out": usage.get("completion_tokens", 0),
+            "key": str((body.get("metadata") or {}).get("key", "")),
+        }
+        os.write(self._file, json.dumps(line).encode() + b"\n")
+
+
 class ScriptedServer:
     """An OpenAI-compatible server that follows a script; counts at ``GET /stats``."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, bill: Bill | None = None) -> None:
         self.script = Script(scenario)
+        self._bill = bill
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -73,16 +98,19 @@ class ScriptedServer:
         step = self.script.next_step(body)
         if step.act in (Act.DROPPED, Act.REFUSED):
             return _cut(request)
+        refusal = self.script.refusal(step, body)
+        answer = {} if refusal else make(step, body)
+        if self._bill is not None and refusal is None:
+            self._bill.add(body, answer.get("usage") or {})
         await asyncio.sleep(step.seconds)
         if step.act is Act.HANG:
             await asyncio.Event().wait()
-        refusal = self.script.refusal(step, body)
         if refusal is not None:
             status, headers, said = refusal
             return web.json_response(said, status=status, headers=headers)
         if step.act is Act.NOT_JSON:
             return web.Response(text="<html>not an API</html>", content_type="text/html")
-        content = json.dumps(make(step, body)).encode()
+        content = json.dumps(answer).encode()
         if step.act is Act.HANG_MIDWAY:
             return await _half(request, content)
         return web.Response(body=content, content_type="application/json")
@@ -105,9 +133,9 @@ async def _half(request: web.Request, content: bytes) -> web.StreamResponse:
     return response
 
 
-async def serve(host: str, port: int, scenario: Scenario) -> None:
+async def serve(host: str, port: int, scenario: Scenario, bill: Bill | None = None) -> None:
     """Serve until cancelled; the base URL is the first line on standard output."""
-    server = ScriptedServer(scenario)
+    server = ScriptedServer(scenario, bill)
     try:
         url = await server.start(host, port)
         sys.stdout.write(url + "\n")
@@ -123,13 +151,15 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--scenario", type=Path, help="JSON file; without it every call succeeds")
+    parser.add_argument("--bill", type=Path, help="file that gets a line for every billed request")
     options = parser.parse_args()
     try:
         scenario = load_scenario(options.scenario) if options.scenario else Scenario()
+        bill = Bill(options.bill) if options.bill else None
     except (OSError, ValueError) as error:
         parser.error(str(error))
     try:
-        asyncio.run(serve(options.host, options.port, scenario))
+        asyncio.run(serve(options.host, options.port, scenario, bill))
     except KeyboardInterrupt:
         return
 

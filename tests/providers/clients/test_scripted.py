@@ -11,6 +11,8 @@ import pytest
 from providers.clients import plausible
 from providers.clients.openai_compatible import OpenAICompatibleClient
 from providers.clients.scripted import Act, Scenario, Script, ScriptedClient, Step, load_scenario
+from providers.clients.scripted_server import Bill, ScriptedServer
+from providers.gateway.errors import Fault
 from providers.gateway.types import ChatMessage, WireChat
 from tests.providers.support import SCHEMA, deployment
 
@@ -143,3 +145,43 @@ async def test_in_process_and_over_http_answer_alike() -> None:
         await client.aclose()
         process.terminate()
         await process.wait()
+
+
+async def test_the_bill_has_a_line_for_every_request_begun_even_if_nobody_waits(
+    tmp_path: Path,
+) -> None:
+    bill = tmp_path / "bill"
+    server = ScriptedServer(Scenario(latency=0.2), Bill(bill))
+    url = await server.start()
+    client = OpenAICompatibleClient()
+    wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100, schema=SCHEMA)
+    try:
+        target = deployment(kind="openai", base_url=url)
+        answer = await client.chat(target, wire)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.chat(target, wire)
+    finally:
+        await client.aclose()
+        await server.stop()
+    first, cut_off = (json.loads(line) for line in bill.read_text().splitlines())
+    assert (first["tokens_in"], first["tokens_out"]) == (answer.tokens_in, answer.tokens_out)
+    assert first["model"] == target.model
+    assert first["sha256"] == cut_off["sha256"]
+    assert first["time"] < cut_off["time"]
+
+
+async def test_what_is_refused_is_not_billed(tmp_path: Path) -> None:
+    bill = tmp_path / "bill"
+    server = ScriptedServer(Scenario(mix=(Step(act=Act.RATE_LIMIT),)), Bill(bill))
+    url = await server.start()
+    client = OpenAICompatibleClient()
+    try:
+        with pytest.raises(Fault):
+            await client.chat(
+                deployment(kind="openai", base_url=url), WireChat((ChatMessage("user", "a"),), 9)
+            )
+    finally:
+        await client.aclose()
+        await server.stop()
+    assert bill.read_text() == ""
