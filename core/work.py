@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
 from typing import TypeVar
@@ -33,9 +34,32 @@ RENEW_EVERY = 6.0
 MAX_ATTEMPTS = 3
 """Claims of one piece of work that may die before it is set aside."""
 
+EDGES: Mapping[str, frozenset[str]] = {
+    WorkStatus.PENDING: frozenset({WorkStatus.LEASED, WorkStatus.CANCELLED}),
+    WorkStatus.LEASED: frozenset({WorkStatus.DONE, WorkStatus.PENDING, WorkStatus.QUARANTINED}),
+    WorkStatus.QUARANTINED: frozenset({WorkStatus.PENDING}),
+    WorkStatus.DONE: frozenset(),
+    WorkStatus.CANCELLED: frozenset(),
+}
+"""The state machine of leased work: from each status to those that may follow it."""
+
+
+class IllegalEdge(Exception):
+    """A change of status that leased work does not have."""
+
 
 class LeaseLost(Exception):
     """Somebody else holds the work now; roll back and stop."""
+
+
+def shift(rows: models.QuerySet[Work], old: str, new: str, **values: object) -> int:
+    """Change the status of those of ``rows`` that are ``old``; returns how many were.
+
+    The one place where the status of leased work is written. Raises :class:`IllegalEdge`.
+    """
+    if new not in EDGES[old]:
+        raise IllegalEdge(f"There is no edge from {old!r} to {new!r}.")
+    return rows.filter(status=old).update(status=new, **values)
 
 
 def from_now(delta: timedelta) -> ExpressionWrapper[CombinedExpression]:
@@ -82,16 +106,14 @@ def claim(candidates: models.QuerySet[Work], *, owner: str) -> Work | None:
         row = ready.first()
         if row is None:
             return None
-        taken = (
-            type(row)
-            ._default_manager.filter(pk=row.pk, status=WorkStatus.PENDING, fence=row.fence)
-            .update(
-                status=WorkStatus.LEASED,
-                fence=F("fence") + 1,
-                attempt=F("attempt") + 1,
-                owner=owner,
-                lease_until=from_now(LEASE),
-            )
+        taken = shift(
+            type(row)._default_manager.filter(pk=row.pk, fence=row.fence),
+            WorkStatus.PENDING,
+            WorkStatus.LEASED,
+            fence=F("fence") + 1,
+            attempt=F("attempt") + 1,
+            owner=owner,
+            lease_until=from_now(LEASE),
         )
         if not taken:
             return None
@@ -142,14 +164,10 @@ def fail(work: LeasedWork, error: str, *, wait: timedelta = timedelta(seconds=2)
     return spent
 
 
-def _leave(work: LeasedWork, **values: object) -> None:
+def _leave(work: LeasedWork, *, status: str, **values: object) -> None:
     """Leave the leased state, if the fence still fits."""
-    changed = (
-        type(work)
-        ._default_manager.filter(pk=work.pk, fence=work.fence, status=WorkStatus.LEASED)
-        .update(owner="", lease_until=None, **values)
-    )
-    if not changed:
+    mine = type(work)._default_manager.filter(pk=work.pk, fence=work.fence)
+    if not shift(mine, WorkStatus.LEASED, status, owner="", lease_until=None, **values):
         raise LeaseLost(f"{type(work).__name__} {work.pk} fence {work.fence}")
 
 
@@ -157,7 +175,8 @@ def reap(leased: models.QuerySet[Work]) -> list[Work]:
     """Take back expired leases and those of dead processes of this host.
 
     Rows go back to waiting, or to quarantine after :data:`MAX_ATTEMPTS`; the fence grows, so that
-    a late owner cannot write. Returns the rows taken back, with their new state.
+    a late owner cannot write. Returns the rows taken back with their new state; ``owner`` still
+    names who held them.
     """
     model = leased.model
     taken: list[Work] = []
@@ -173,16 +192,18 @@ def reap(leased: models.QuerySet[Work]) -> list[Work]:
         if row.pk not in expired and not owner_is_dead(row.owner):
             continue
         spent = row.attempt >= MAX_ATTEMPTS
-        changed = model._default_manager.filter(
-            pk=row.pk, fence=row.fence, status=WorkStatus.LEASED
-        ).update(
-            status=WorkStatus.QUARANTINED if spent else WorkStatus.PENDING,
+        changed = shift(
+            model._default_manager.filter(pk=row.pk, fence=row.fence),
+            WorkStatus.LEASED,
+            WorkStatus.QUARANTINED if spent else WorkStatus.PENDING,
             fence=F("fence") + 1,
             owner="",
             lease_until=None,
             error=f"The worker stopped {row.attempt} times." if spent else row.error,
         )
         if changed:
+            owner = row.owner
             row.refresh_from_db()
+            row.owner = owner
             taken.append(row)
     return taken
