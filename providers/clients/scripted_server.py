@@ -103,17 +103,22 @@ class ScriptedServer:
         if self._bill is not None and refusal is None:
             self._bill.add(body, answer.get("usage") or {})
         await asyncio.sleep(step.seconds)
-        if step.act is Act.HANG:
-            await asyncio.Event().wait()
         if refusal is not None:
             status, headers, said = refusal
             return web.json_response(said, status=status, headers=headers)
-        if step.act is Act.NOT_JSON:
-            return web.Response(text="<html>not an API</html>", content_type="text/html")
-        content = json.dumps(answer).encode()
-        if step.act is Act.HANG_MIDWAY:
-            return await _half(request, content)
-        return web.Response(body=content, content_type="application/json")
+        return await _sent(request, step, answer)
+
+
+async def _sent(request: web.Request, step: Step, answer: dict[str, Any]) -> web.StreamResponse:
+    """The answer, or what the step makes of it."""
+    if step.act is Act.HANG:
+        await asyncio.Event().wait()
+    if step.act is Act.NOT_JSON:
+        return web.Response(text="<html>not an API</html>", content_type="text/html")
+    content = json.dumps(answer).encode()
+    if step.act is Act.HANG_MIDWAY:
+        return await _half(request, content)
+    return web.Response(body=content, content_type="application/json")
 
 
 def _cut(request: web.Request) -> web.Response:
