@@ -10,11 +10,16 @@ from tests.browser.support import CHROMIUM, FLAGS
 
 
 @pytest.fixture
-def page() -> Iterator[object]:
+def errors() -> list[str]:
+    """What went wrong in the page so far."""
+    return []
+
+
+@pytest.fixture
+def page(errors: list[str]) -> Iterator[object]:
     """A page whose errors fail the test."""
     from playwright.sync_api import sync_playwright
 
-    errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1440, "height": 900}, accept_downloads=True)
