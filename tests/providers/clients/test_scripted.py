@@ -13,7 +13,7 @@ from providers.clients.openai_compatible import OpenAICompatibleClient
 from providers.clients.scripted import Act, Scenario, Script, ScriptedClient, Step, load_scenario
 from providers.clients.scripted_server import Bill, ScriptedServer
 from providers.gateway.errors import Fault
-from providers.gateway.types import ChatMessage, WireChat
+from providers.gateway.types import ChatMessage, Timeouts, WireChat
 from tests.providers.support import SCHEMA, deployment
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -151,15 +151,15 @@ async def test_the_bill_has_a_line_for_every_request_begun_even_if_nobody_waits(
     tmp_path: Path,
 ) -> None:
     bill = tmp_path / "bill"
-    server = ScriptedServer(Scenario(latency=0.2), Bill(bill))
+    server = ScriptedServer(Scenario(latency=0.5), Bill(bill))
     url = await server.start()
     client = OpenAICompatibleClient()
     wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100, schema=SCHEMA)
     try:
-        target = deployment(kind="openai", base_url=url)
+        target = deployment(kind="openai", base_url=url, timeouts=Timeouts())
         answer = await client.chat(target, wire)
         with pytest.raises((TimeoutError, Fault)):
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(0.3):
                 await client.chat(target, wire)
     finally:
         await client.aclose()
