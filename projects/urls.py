@@ -2,21 +2,21 @@
 
 from django.urls import path
 
-from projects import views
+from projects.views import data
 
 app_name = "projects"
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("running/", views.running, name="running"),
-    path("projects/", views.project_list, name="list"),
-    path("projects/new/", views.new, name="new"),
-    path("p/<slug:slug>/", views.overview, name="overview"),
-    path("p/<slug:slug>/data/", views.data, name="data"),
-    path("p/<slug:slug>/data/upload/", views.upload, name="upload"),
-    path("p/<slug:slug>/data/<int:number>/", views.dataset, name="dataset"),
+    path("", data.home, name="home"),
+    path("running/", data.running, name="running"),
+    path("projects/", data.project_list, name="list"),
+    path("projects/new/", data.new, name="new"),
+    path("p/<slug:slug>/", data.overview, name="overview"),
+    path("p/<slug:slug>/data/", data.data, name="data"),
+    path("p/<slug:slug>/data/upload/", data.upload, name="upload"),
+    path("p/<slug:slug>/data/<int:number>/", data.dataset, name="dataset"),
     path(
         "p/<slug:slug>/data/<int:number>/conversations/<int:position>/",
-        views.conversation,
+        data.conversation,
         name="conversation",
     ),
 ]

@@ -318,7 +318,7 @@ def test_empty_large_and_missing_files_are_refused(
     before = set(Path(settings.MEDIA_ROOT, "uploads").glob("*"))
     problem(program.post(url, {"file": SimpleUploadedFile("a.jsonl", b"")}), 422, "empty_file")
     problem(program.post(url, {}), 422, "invalid")
-    monkeypatch.setattr("projects.services.UPLOAD_LIMIT", 10)
+    monkeypatch.setattr("projects.services.imports.UPLOAD_LIMIT", 10)
     problem(program.post(url, {"file": SimpleUploadedFile("a.jsonl", lines(2))}), 413, "too_large")
     assert not Dataset.objects.exists()
     assert set(Path(settings.MEDIA_ROOT, "uploads").glob("*")) == before
@@ -362,7 +362,7 @@ def test_an_import_that_breaks_is_tried_again_and_then_ends(
     def breaks(path: Path) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("projects.runner.recognise", breaks)
+    monkeypatch.setattr("projects.runner.imports.recognise", breaks)
     program.post(
         f"{BASE}/{project.slug}/datasets", {"file": SimpleUploadedFile("a.jsonl", lines(1))}
     )

@@ -10,8 +10,8 @@ from django.db import connection
 
 from core import work
 from core.models import WorkStatus
-from projects import runner
 from projects.models import Conversation, Dataset, DatasetStatus, Import
+from projects.runner import imports as runner
 from projects.runner import run_import
 from projects.services import upload
 

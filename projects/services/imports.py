@@ -1,4 +1,4 @@
-"""Changes to projects and their data."""
+"""Changes to projects and their data sets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from django.utils.text import slugify
 
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
-from core import q2, work
+from core import q2
 from core.errors import AppError, Invalid
 from core.events import publish
-from core.models import WorkStatus
 from core.text import clean
 from projects.events import ImportEnded
 from projects.models import Conversation, Dataset, DatasetStatus, Import, Project
@@ -164,14 +163,3 @@ def set_aside(record: Import, reason: str) -> None:
     """Fail the data set of an import that will not be tried again, inside a transaction."""
     Dataset.objects.filter(pk=record.dataset_id).update(status=DatasetStatus.FAILED)
     publish(f"dataset:{record.dataset_id}", ImportEnded(accepted=0, error=reason[:300]))
-
-
-def tick() -> None:
-    """Take back imports whose worker is gone, and wake a worker for those that wait."""
-    with transaction.atomic():
-        for record in work.reap(Import.objects.all()):
-            if record.status == WorkStatus.QUARANTINED:
-                set_aside(record, record.error)
-    for pk in Import.objects.filter(status=WorkStatus.PENDING).values_list("pk", flat=True)[:4]:
-        if q2.waiting() < settings.WORKERS:
-            q2.wake(RUN_IMPORT, pk)

@@ -1,0 +1,1 @@
+"""The first page, projects, their data, jobs and trash."""
