@@ -1,14 +1,15 @@
-"""The shape of what a person enters for a new analysis."""
+"""The shapes of what a person enters for an analysis."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django import forms
 
 from analyses.selectors import starting
 from projects.models import Dataset, Project
-from providers.models import ModelDeployment
+from providers.models import ModelDeployment, Period
 from templates_app.models import TemplateVersion
 
 
@@ -66,4 +67,42 @@ class NewAnalysisForm(forms.Form):
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
         self.fields["version"].label_from_instance = version_label  # type: ignore[attr-defined]
         for name in ("dataset", "version", "embedding", "limit", "name"):
+            self.fields[name].widget.attrs["class"] = "field"
+
+
+class LimitForm(forms.Form):
+    """The most that may be spent, in US dollars, and on what."""
+
+    kind = forms.ChoiceField(
+        choices=[("analysis", "this analysis"), ("project", "project"), ("workspace", "workspace")],
+        widget=forms.HiddenInput,
+    )
+    period = forms.ChoiceField(choices=Period.choices, widget=forms.HiddenInput)
+    amount = forms.DecimalField(
+        label="New limit",
+        min_value=Decimal(0),
+        max_digits=9,
+        decimal_places=2,
+        help_text="US dollars. The analysis pauses by itself when it is reached.",
+        widget=forms.NumberInput(attrs={"class": "field", "inputmode": "decimal"}),
+    )
+
+
+class ProvidersForm(forms.Form):
+    """Who reads from now on, and who is asked when that one does not answer."""
+
+    chat: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
+        queryset=ModelDeployment.objects.none(), label="Who reads", empty_label=None
+    )
+    fallback: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
+        queryset=ModelDeployment.objects.none(),
+        required=False,
+        label="When that one does not answer",
+        empty_label="Wait for it",
+    )
+
+    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("chat", "fallback"):
+            self.fields[name].queryset = starting.deployments_for(project)  # type: ignore[attr-defined]
             self.fields[name].widget.attrs["class"] = "field"

@@ -11,7 +11,7 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from analyses import plan
-from analyses.models import AnalysisSession, Batch, SessionStatus, StageProgress
+from analyses.models import AnalysisSession, SessionStatus, StageProgress
 from core import figures
 from core.models import WorkStatus
 from providers.models import CallState, LlmCall
@@ -20,7 +20,6 @@ RECENT = timedelta(seconds=60)
 LATELY = 3
 """Batches saved in the last minute from which on the rate is that of the last minute."""
 SPARK_BARS = 12
-MAX_CELLS = 300
 AFTER_READING = 0.15
 """What follows reading takes about this share of the reading's own time …"""
 AT_LEAST_AFTER = 6.0
@@ -69,47 +68,6 @@ class Progress:
     """What the rate means, in words."""
     seen: int = 0
     """Conversations tried: read or skipped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of the batch strip; several batches share one when there are very many."""
-
-    state: str
-    """d saved, t saved after a retry, f some failed, r running, or empty for waiting."""
-    title: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Strip:
-    """All batches of the reading stage."""
-
-    cells: list[Cell]
-    total: int
-    saved: int
-    running: int
-    retried: int
-    failed: int
-    skipped: int
-    resume: int
-    """Number of the batch that would be taken up first."""
-    each: int
-    """Batches in one cell."""
-
-    @property
-    def waiting(self) -> int:
-        """Batches nobody has taken yet."""
-        return self.total - self.saved - self.running - self.failed
-
-    @property
-    def text(self) -> str:
-        """The strip in one sentence."""
-        return (
-            f"{figures.count_of(self.total, 'batch', 'batches')}: {self.saved:,} saved, "
-            f"{self.retried:,} of them after a retry, {self.running:,} running, "
-            f"{self.failed:,} failed, {max(0, self.waiting):,} waiting"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,70 +211,6 @@ def _spark(recent: Sequence[Point], now: datetime) -> str:
         for place, value in enumerate(sums)
     ]
     return "M" + " L".join(points)
-
-
-def strip_of(session: AnalysisSession) -> Strip:
-    """The batch strip. Two queries. Batches still to be made count as waiting."""
-    planned = session.stages.filter(key="facets").values_list("batches_total", flat=True).first()
-    rows = list(
-        session.batches.filter(stage="facets")
-        .order_by("seq")
-        .only("session_id", "seq", "status", "retried", "attempt", "failed_items")
-    )
-    total = max(len(rows), planned or 0)
-    each = -(-total // MAX_CELLS) or 1
-    states = [_state(row) for row in rows] + [""] * (total - len(rows))
-    done = [row for row in rows if row.status == WorkStatus.DONE]
-    return Strip(
-        cells=[_cell(at, states[at : at + each]) for at in range(0, total, each)],
-        total=total,
-        saved=len(done),
-        running=sum(row.status == WorkStatus.LEASED for row in rows),
-        retried=sum(_was_retried(row) for row in done),
-        failed=sum(row.status == WorkStatus.QUARANTINED for row in rows),
-        skipped=session.failed_count,
-        resume=_resume(rows, total),
-        each=each,
-    )
-
-
-def _was_retried(row: Batch) -> bool:
-    return row.retried or row.attempt > 1
-
-
-def _state(row: Batch) -> str:
-    if row.status == WorkStatus.QUARANTINED or row.failed_items:
-        return "f"
-    if row.status == WorkStatus.LEASED:
-        return "r"
-    if row.status == WorkStatus.DONE:
-        return "t" if _was_retried(row) else "d"
-    return ""
-
-
-WORDS = {
-    "f": "some failed",
-    "r": "running",
-    "t": "saved after a retry",
-    "d": "saved",
-    "": "waiting",
-}
-URGENT = ("f", "r", "t", "", "d")
-"""Which state a shared cell shows: the most telling one."""
-
-
-def _cell(at: int, states: Sequence[str]) -> Cell:
-    state = next(state for state in URGENT if state in states)
-    first, last = at + 1, at + len(states)
-    name = f"Batch {first}" if first == last else f"Batches {first} to {last}"
-    return Cell(state, f"{name}: {WORDS[state]}", first)
-
-
-def _resume(rows: Sequence[Batch], total: int) -> int:
-    """Number of the first batch that is not saved or set aside; 0 when there is none."""
-    ended = (WorkStatus.DONE, WorkStatus.QUARANTINED)
-    waiting = next((row.seq + 1 for row in rows if row.status not in ended), 0)
-    return waiting or (len(rows) + 1 if len(rows) < total else 0)
 
 
 def spend_of(session: AnalysisSession) -> list[Spend]:

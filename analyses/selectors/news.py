@@ -1,4 +1,4 @@
-"""What happened in an analysis, in sentences, newest first; and the one notice of a page."""
+"""What happened in an analysis, in sentences, newest first."""
 
 from __future__ import annotations
 
@@ -25,16 +25,6 @@ class News:
     tone: str
     text: str
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One sentence of what happened, one of what it means."""
-
-    tone: str
-    icon: str
-    title: str
-    text: str = ""
 
 
 Words = tuple[str, str, str]
@@ -107,21 +97,6 @@ WORDING: dict[str, Callable[[Mapping[str, Any]], Words | None]] = {
     "clusters": _clusters,
     "insights": _insights,
 }
-
-
-def notice_of(session: AnalysisSession) -> Notice | None:
-    """At most one: what stopped the analysis, else a warning, else the floors. No query."""
-    if session.status in (SessionStatus.BLOCKED, SessionStatus.FAILED):
-        title = "The analysis stopped." if session.status == "failed" else "The analysis waits."
-        return Notice("bad", "alert-circle", title, session.detail)
-    if session.status == SessionStatus.PARTIAL:
-        return Notice("", "alert-triangle", "Some conversations are missing.", session.detail)
-    if session.warnings:
-        return Notice("", "alert-triangle", str(session.warnings[0]))
-    if session.notice:
-        head, colon, tail = session.notice.partition(": ")
-        return Notice("info", "shield-lock", head + colon.strip(), tail)
-    return None
 
 
 INSIGHT_SIGNS = {

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count
-
 from analyses import artifacts
-from analyses.models import AnalysisSession, ArtifactKind, Batch, Outcome
+from analyses.models import AnalysisSession, ArtifactKind, Outcome
+from analyses.selectors.batches import classes_of
 from analyses.selectors.explore import floor_of, hidden_text
 from analyses.selectors.live import Spend, spend_of
 from analyses.selectors.tree import Tree, tree_of
 from core import figures
-from core.models import WorkStatus
 
 EXAMPLES = 5
 FIRM, FAIR = 0.65, 0.4
@@ -123,22 +121,10 @@ def summary_of(session: AnalysisSession) -> Summary:
 
 def failures_of(session: AnalysisSession) -> list[Failure]:
     """Why conversations were skipped, commonest reason first. One query and one per reason."""
-    rows = session.items.filter(outcome=Outcome.FAILED)
-    counted = rows.order_by().values_list("error_class").annotate(count=Count("id"))
-    return [
-        _failure(session, error_class, count)
-        for error_class, count in sorted(counted, key=lambda entry: -entry[1])
-    ]
+    return [_failure(session, error_class, count) for error_class, count in classes_of(session)]
 
 
 def _failure(session: AnalysisSession, error_class: str, count: int) -> Failure:
     rows = session.items.filter(outcome=Outcome.FAILED, error_class=error_class)
     found = list(rows.order_by("position").values_list("position", "error")[:EXAMPLES])
     return Failure(error_class, count, found[0][1], [position for position, _ in found])
-
-
-def troubled_batches(session: AnalysisSession) -> list[Batch]:
-    """Batches that failed or needed more than one attempt, latest first. One query."""
-    rows = session.batches.exclude(stage="preview").exclude(error="", attempt__lte=1)
-    troubled = rows.exclude(status=WorkStatus.PENDING, attempt=0)
-    return list(troubled.order_by("-id")[:100])

@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from analyses.models import AnalysisSession, Batch, Outcome, SessionStatus
-from analyses.selectors import live, news, starting, summary
+from analyses.selectors import batches, live, news, notices, starting, summary
 from core.models import WorkStatus
 from projects.models import Dataset
 from providers.models import CallState, LlmCall, ModelDeployment, Provider, ProviderKind
@@ -64,7 +64,7 @@ def test_time_left_is_unknown_at_first_and_plain_when_paused(going: AnalysisSess
 
 def test_batch_strip(going: AnalysisSession, django_assert_num_queries: Queries) -> None:
     with django_assert_num_queries(2):
-        strip = live.strip_of(going)
+        strip = batches.strip_of(going)
     assert (strip.total, strip.saved, strip.running, strip.retried) == (20, 12, 3, 1)
     assert strip.resume == 13
     assert strip.waiting == 5
@@ -75,7 +75,7 @@ def test_batch_strip(going: AnalysisSession, django_assert_num_queries: Queries)
 def test_batches_still_to_be_made_are_waiting(going: AnalysisSession) -> None:
     going.batches.filter(seq__gte=15).delete()
     going.stages.filter(key="facets").update(batches_total=20)
-    strip = live.strip_of(going)
+    strip = batches.strip_of(going)
     assert (strip.total, len(strip.cells), strip.waiting) == (20, 20, 5)
     assert strip.cells[-1].title == "Batch 20: waiting"
 
@@ -85,7 +85,7 @@ def test_very_many_batches_share_cells(going: AnalysisSession) -> None:
         Batch(session=going, stage="facets", seq=seq, status=WorkStatus.DONE)
         for seq in range(20, 1000)
     )
-    strip = live.strip_of(going)
+    strip = batches.strip_of(going)
     assert strip.each == 4
     assert len(strip.cells) == 250
     assert strip.cells[3].state == "r", "the most telling state wins"
@@ -125,16 +125,17 @@ def test_news_are_sentences_newest_first(
 
 
 def test_one_notice_at_most(done: AnalysisSession) -> None:
-    assert news.notice_of(done) is None
+    assert notices.notice_of(done) is None
     done.notice = "Small sample."
     done.warnings = ["One cluster holds 60% of all conversations."]
-    first = news.notice_of(done)
+    first = notices.notice_of(done)
     assert first is not None
     assert first.title == "One cluster holds 60% of all conversations."
     done.status, done.detail = SessionStatus.BLOCKED, "The key has expired. Replace it."
-    blocked = news.notice_of(done)
+    blocked = notices.notice_of(done)
     assert blocked is not None
-    assert (blocked.tone, blocked.text) == ("bad", "The key has expired. Replace it.")
+    assert blocked.tone == "bad"
+    assert blocked.text == "The key has expired. Replace it. What was read is saved."
 
 
 def test_insights_about_withheld_groups_stay_away(done: AnalysisSession) -> None:
