@@ -85,6 +85,11 @@ def integer(name: str, default: int, *, low: int, high: int) -> int:
     return number
 
 
+def optional_integer(name: str, *, low: int, high: int) -> int | None:
+    """A whole number between `low` and `high`, both allowed; `None` when absent."""
+    return integer(name, low, low=low, high=high) if text(name) else None
+
+
 def choice(name: str, default: str, allowed: Iterable[str]) -> str:
     """One of a closed set of words, compared without regard to case."""
     known = {word.lower(): word for word in allowed}

@@ -36,6 +36,8 @@ ARTIFACTS_ROOT = DATA_DIR / "artifacts"
 STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 RUN_DIR = DATA_DIR / "run"
+# Free room, in MB, below which no new work begins; `core.disks` knows what it is when absent.
+DISK_RESERVE_MB = env.optional_integer("OPENCLIO_DISK_RESERVE_MB", low=0, high=100_000_000)
 # Compiled map code, beside the packages it was compiled from like Python's own byte code, so that
 # every data directory of an installation shares it. numba reads the name when first imported.
 NUMBA_CACHE_DIR = env.compiled_code(DATA_DIR / "numba")
@@ -218,7 +220,12 @@ Q_CLUSTER = {
 }
 # What `manage.py serve` calls every two seconds, what `manage.py setup` and `manage.py warm` call,
 # and what a pool imports before it forks. Dotted paths, because core imports no other app.
-SUPERVISOR_TICKS: list[str] = ["projects.services.tick", "analyses.services.tick"]
+SUPERVISOR_TICKS: list[str] = [
+    "core.disks.tick",
+    "projects.services.tick",
+    "analyses.services.tick",
+    "core.events.tick",
+]
 SETUP_STEPS: list[str] = [
     "templates_app.services.ensure_shipped",
     "projects.runner.ensure_sample",
@@ -312,6 +319,8 @@ DJANGO_STRUCTLOG_STATUS_DEFAULT_LOG_LEVEL = logging.DEBUG
 # --- Tests -------------------------------------------------------------------------------------
 
 if TESTING:
+    # A test says how full the disk is; the machine that runs it does not.
+    DISK_RESERVE_MB = 0
     # Speed only: a fast hash, and no waiting for the disk. Everything else is as in production.
     PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     if SQLITE:

@@ -16,3 +16,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("projects.urls")),
     path("", include("analyses.urls")),
 ]
+
+handler500 = "core.views.broken"

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth import HASH_SESSION_KEY, get_user_model
+from django.db import Error
 from django.utils.crypto import constant_time_compare
 
 from core.errors import Forbidden, NotFound
-from core.events import news
+from core.events import is_pruned, last_seq, news
 from core.live import group_name, tail
 from core.topics import registry
 
@@ -59,7 +60,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
     """Sends changed fragments of one topic to one page.
 
     The page connects with the last event number it saw (``after``), so a reload, a second tab or
-    a lost network misses nothing. Messages are ``{"seq", "html", ...}``.
+    a lost network misses nothing. Messages are ``{"seq", "html", ...}``, or
+    ``{"seq", "resync": true}`` when what it missed is no longer kept: then it loads itself anew.
     """
 
     topic: str = ""
@@ -94,8 +96,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
             return
         _open[self._person] -= 1
         self._sender.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._sender
+        await asyncio.gather(self._sender, return_exceptions=True)
         tail().unwatch(self.topic)
         await self.channel_layer.group_discard(group_name(self.topic), self.channel_name)
 
@@ -113,8 +114,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         self._frames.append(now)
 
     async def live_news(self, message: dict[str, Any]) -> None:
-        """The tail saw a newer number."""
-        if message["seq"] > self.seq:
+        """The tail saw another number; a lower one after a backup was restored."""
+        if message["seq"] != self.seq:
             self._wake.set()
 
     async def _send_loop(self) -> None:
@@ -125,7 +126,7 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                 await asyncio.wait_for(self._wake.wait(), max(0.0, left))
             if time.monotonic() - checked >= RECHECK_SECONDS:
                 checked = time.monotonic()
-                if not await database_sync_to_async(self._allowed)():
+                if not await self._still_allowed():
                     await self.close(code=4401)
                     return
             if self._wake.is_set():
@@ -133,20 +134,35 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
                 await self._send_news()
                 await asyncio.sleep(MIN_INTERVAL)
 
+    async def _still_allowed(self) -> bool:
+        """The right to watch; as before while the database cannot say, and shows nothing new."""
+        try:
+            return bool(await database_sync_to_async(self._allowed)())
+        except Error:
+            log.warning("The right to watch could not be looked at; it is asked again.")
+            return True
+
     async def _send_news(self) -> None:
         try:
             message: dict[str, Any] | None = await database_sync_to_async(self._news)()
         except (NotFound, Forbidden):
             await self.close(code=4401)
             return
+        except Error:
+            log.warning("A live fragment could not be read; it is tried again.")
+            await self._again()
+            return
         except Exception:
             log.exception("A live fragment could not be drawn; it is tried again.")
-            self._wake.set()
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._again()
             return
         if message:
             self.seq = message["seq"]
             await self.send_json(message)
+
+    async def _again(self) -> None:
+        self._wake.set()
+        await asyncio.sleep(RETRY_SECONDS)
 
     def _allowed(self) -> bool:
         user = self.scope.get("user")
@@ -159,6 +175,8 @@ class LiveConsumer(AsyncJsonWebsocketConsumer):
         return check(fresh, self.topic.partition(":")[2])
 
     def _news(self) -> dict[str, Any] | None:
+        if is_pruned(self.topic, self.seq):
+            return {"seq": last_seq(self.topic), "resync": True}
         seq, kinds = news(self.topic, self.seq)
         render = registry.renderer(self.topic)
         if not kinds or render is None:

@@ -16,10 +16,23 @@ TEXTS: dict[str, str] = {
     "invalid": "Please check what you entered. {why}",
     "too_large": "The file is larger than {limit}. Split it or compress it with gzip.",
     "empty_file": "The file is empty. Nothing was imported.",
+    "broken": "Something went wrong on our side. What was saved is still saved.",
     "plain": "{why}",
     "unreadable": "The file could not be read. {why}",
     "unknown_format": "We could not recognise this file. {why}",
     "provider_unreachable": "The provider could not be reached. {why}",
+    "disk_full": (
+        "The server's disk is almost full, so nothing more is taken. Nothing was changed, and what "
+        "was saved before is safe. Ask an operator to make room, then try again."
+    ),
+    "unavailable": (
+        "The database does not answer just now. What was saved is safe, and analyses go on by "
+        "themselves when it is back. Try again in a moment."
+    ),
+    "upgrade": (
+        "OpenClio needs an upgrade: its program and its database are of different versions. What "
+        "was saved is safe. An operator has to run the setup of the newer version."
+    ),
     "rate_limited": "Too many requests. Try again in {seconds} seconds.",
 }
 """Wording by code. ``{why}`` and friends come from the error's data."""

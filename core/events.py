@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db import connection, transaction
 from django.db.models import F
+from django.utils import timezone
 from pydantic import BaseModel, ConfigDict
 
 from core.models import Event, Topic
@@ -65,3 +68,53 @@ def since(topic: str, seq: int, limit: int = 500) -> Iterable[dict[str, Any]]:
         {"seq": row.seq, "kind": row.kind, "at": row.created_at, "payload": row.payload}
         for row in rows
     ]
+
+
+KEEP_EVENTS = timedelta(days=14)
+"""How long every event is kept."""
+
+KEEP_NEWEST = 500
+"""Events of a topic that are kept however old they are: what a page shows of its past."""
+
+PRUNE_AT_ONCE = 5_000
+"""Events deleted in one transaction, so that nobody waits for it."""
+
+PRUNE_EVERY = 600.0
+"""Seconds between looks for events to delete."""
+
+_next_prune = 0.0
+
+
+def is_pruned(topic: str, seq: int) -> bool:
+    """Whether a reader that saw ``seq`` can no longer be told what it missed.
+
+    True when events after it were deleted, and when it saw numbers that the topic has not given,
+    as after a backup was restored: then only the whole page is right.
+    """
+    newest = last_seq(topic)
+    if seq >= newest:
+        return seq > newest
+    kept = Event.objects.filter(topic__name=topic, seq__gt=seq, seq__lte=newest)
+    return kept.count() < newest - seq
+
+
+def prune(
+    keep: timedelta = KEEP_EVENTS, newest: int = KEEP_NEWEST, most: int = PRUNE_AT_ONCE
+) -> int:
+    """Delete at most ``most`` events older than ``keep`` and not among the ``newest`` of their
+    topic, oldest first; returns how many."""
+    limit = timezone.now() - keep
+    old = Event.objects.filter(created_at__lt=limit, seq__lt=F("topic__next_seq") - newest)
+    found = list(old.order_by("pk").values_list("pk", flat=True)[:most])
+    if found:
+        Event.objects.filter(pk__in=found).delete()
+    return len(found)
+
+
+def tick() -> None:
+    """Delete old events now and then; a large rest is left to the next look."""
+    global _next_prune
+    if time.monotonic() < _next_prune:
+        return
+    if prune() < PRUNE_AT_ONCE:
+        _next_prune = time.monotonic() + PRUNE_EVERY

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from channels.db import database_sync_to_async
 from channels.layers import get_channel_layer
-from django.db import connection
+from django.db import Error, connection
 
 from core.models import Topic
 
@@ -24,6 +24,9 @@ log = logging.getLogger("openclio.live")
 
 POLL_SECONDS = 0.12
 """Pause between looks at the table (a reader sees an event within about 0.2 s)."""
+
+LISTEN_AGAIN = 5.0
+"""Seconds before a database that ended its NOTIFY is listened to again."""
 
 
 def group_name(topic: str) -> str:
@@ -59,6 +62,9 @@ class Tail:
             while self._watchers:
                 try:
                     await self._look()
+                except Error:
+                    log.warning("The live tail could not read; it tries again.")
+                    await asyncio.sleep(1.0)
                 except Exception:
                     log.exception("The live tail could not read; it tries again.")
                     await asyncio.sleep(1.0)
@@ -86,9 +92,24 @@ def _numbers(topics: list[str]) -> dict[str, int]:
 
 
 async def _listen(nudge: asyncio.Event) -> None:
-    """Set ``nudge`` at every NOTIFY; does nothing on SQLite. Polling goes on beside it."""
+    """Set ``nudge`` at every NOTIFY; does nothing on SQLite. Polling goes on beside it.
+
+    A server that went away is listened to again when it is back.
+    """
     if connection.vendor != "postgresql":
         return
+    import psycopg
+
+    while True:
+        try:
+            await _hear(nudge)
+        except psycopg.Error:
+            log.warning("No NOTIFY from the database; pages follow by polling.")
+        await asyncio.sleep(LISTEN_AGAIN)
+
+
+async def _hear(nudge: asyncio.Event) -> None:
+    """Listen on one connection until it ends. Raises ``psycopg.Error``."""
     import psycopg
 
     from core.events import NOTIFY_CHANNEL
@@ -99,13 +120,10 @@ async def _listen(nudge: asyncio.Event) -> None:
         for key in ("host", "port", "user", "password", "dbname")
         if params.get(key)
     }
-    try:
-        async with await psycopg.AsyncConnection.connect(**allowed, autocommit=True) as link:
-            await link.execute(f"LISTEN {NOTIFY_CHANNEL}")
-            async for _ in link.notifies():
-                nudge.set()
-    except psycopg.Error:
-        log.warning("No NOTIFY from the database; pages follow by polling.")
+    async with await psycopg.AsyncConnection.connect(**allowed, autocommit=True) as link:
+        await link.execute(f"LISTEN {NOTIFY_CHANNEL}")
+        async for _ in link.notifies():
+            nudge.set()
 
 
 _tails: WeakKeyDictionary[asyncio.AbstractEventLoop, Tail] = WeakKeyDictionary()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from typing_extensions import override
 
-from core import q2
+from core import database, q2
 from core.models import Beat
 from core.tasks import CANARY_PREFIX
 
@@ -147,7 +147,10 @@ class _Guard:
             call()
         except Exception as error:  # the watch must outlive whatever goes wrong in one look
             if self._is_news(call, repr(error)):
-                logger.exception("A regular task of the supervisor failed; it is tried again.")
+                if plain := database.in_words(error):
+                    logger.error(plain)
+                else:
+                    logger.exception("A regular task of the supervisor failed; it is tried again.")
         else:
             self._said.pop(call, None)
         finally:

@@ -135,6 +135,7 @@ function change(fresh) {
 }
 
 function apply(message) {
+  if (message.resync) { location.reload(); return; } // what was missed is no longer kept
   seq = Math.max(seq, message.seq);
   heard = Date.now();
   const incoming = document.createElement('template');

@@ -6,10 +6,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db import OperationalError
 from typing_extensions import override
 
+from core import database
 from core.supervision.serving import Serving, check_port
 
 
@@ -57,9 +57,10 @@ class Command(BaseCommand):
     @staticmethod
     def _check_database() -> None:
         try:
-            executor = MigrationExecutor(connection)
-            plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+            state, wrong = database.schema(), database.complaint()
         except OperationalError as error:
             raise CommandError(f"The database does not answer: {error}") from error
-        if plan:
-            raise CommandError("The database is not up to date. Run `manage.py setup` first.")
+        if wrong:
+            raise CommandError(wrong)
+        if state != "current":
+            raise CommandError(database.UPGRADE[state])

@@ -16,6 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.module_loading import import_string
 from typing_extensions import override
 
+from core import database
 from core.disks import shared_disk
 from core.supervision.serving import address, first_owner_line, leave_first_visit
 
@@ -51,6 +52,10 @@ class Command(BaseCommand):
                 found = cursor.fetchone()[0]
             if found != "ok":
                 raise CommandError(f"The database file is damaged: {found}. Restore a backup.")
+        if wrong := database.complaint():
+            raise CommandError(wrong)
+        if database.schema() == "newer":
+            raise CommandError(database.UPGRADE["newer"])
 
     def _migrate(self) -> None:
         executor = MigrationExecutor(connection)
