@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from typing import ClassVar
 
@@ -16,12 +15,7 @@ from sklearn.preprocessing import normalize
 
 from analyses.pipeline.base import REST, Context, Labels, Matrix, StageParams
 from analyses.pipeline.records import Assignment
-
-SQRT_UP_TO = 10_000
-"""Up to here k grows as the square root of n, above as n/100; both give 100 at 10,000."""
-
-PER_CLUSTER = 100
-"""Conversations per cluster above :data:`SQRT_UP_TO` (the cost example of arXiv 2412.13678)."""
+from analyses.pipeline.shape import default_k
 
 SMALL = 5_000
 """Up to this many rows restarts are cheap, and identical rows are counted before k is chosen."""
@@ -75,15 +69,6 @@ class ClusterStage:
         total = int(inputs.shape[0])
         yield await context.compute(assign_clusters, inputs, self.params.k, context.seed)
         context.report(total, total)
-
-
-def default_k(rows: int) -> int:
-    """Number of clusters for ``rows`` conversations: about sqrt(n), n/100 above 10,000."""
-    if rows <= 2:
-        return min(rows, 1)
-    if rows <= SQRT_UP_TO:
-        return round(math.sqrt(rows))
-    return round(rows / PER_CLUSTER)
 
 
 def assign_clusters(vectors: Matrix, k: int | None, seed: int) -> Assignment:

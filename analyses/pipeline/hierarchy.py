@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -13,18 +12,7 @@ from pydantic import Field
 from analyses.pipeline.base import Context, Matrix, StageParams
 from analyses.pipeline.hierarchy_level import Node, build_level
 from analyses.pipeline.records import HierarchyInputs, TreeNode
-
-FLAT_UP_TO = 3
-"""Up to this many clusters a theme above them would hold one or two: they are the themes."""
-
-TWO_LEVELS_UP_TO = 150
-"""Up to this many clusters a reader finds one through a dozen themes."""
-
-TOP_LOW, TOP_HIGH = 3, 12
-"""Fewest and most themes aimed at; the paper shows about ten (arXiv 2412.13678, Tables 1-3)."""
-
-TOP_PER_ROOT = 1.35
-"""Themes per square root of the number of clusters: 35 clusters make 8 themes of 4 or 5."""
+from analyses.pipeline.shape import level_targets
 
 
 class HierarchyParams(StageParams):
@@ -65,21 +53,7 @@ class HierarchyStage:
 
     def targets(self, base: int) -> list[int]:
         """Wanted sizes of the levels above ``base`` clusters, from the lowest up."""
-        if base <= FLAT_UP_TO or self.params.levels == 1:
-            return []
         return level_targets(base, self.params.levels, self.params.top)
-
-
-def level_targets(base: int, levels: int | None, top: int | None) -> list[int]:
-    """Sizes of the levels above the base, geometric as in arXiv 2412.13678, section G.7.
-
-    The ratio between neighbouring levels is ``(n_top / n_base) ** (1 / (L - 1))``.
-    """
-    height = levels or (2 if base <= TWO_LEVELS_UP_TO else 3)
-    wanted = top or min(TOP_HIGH, max(TOP_LOW, round(TOP_PER_ROOT * math.sqrt(base))))
-    first = max(2, min(wanted, base // 2))
-    ratio = (first / base) ** (1 / (height - 1))
-    return [max(first, round(base * ratio**step)) for step in range(1, height)]
 
 
 def _leaves(inputs: HierarchyInputs) -> list[Node]:

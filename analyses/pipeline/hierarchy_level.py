@@ -26,18 +26,7 @@ from analyses.pipeline.name_rules import (
     set_apart,
     similarity,
 )
-
-NEIGHBOURHOOD = 40
-"""Clusters shown together when parents are proposed (arXiv 2412.13678, section G.7)."""
-
-LOW, HIGH = 0.5, 1.5
-"""Bounds of the number of parents as multiples of the target (same section)."""
-
-NEARBY = 8
-"""Names from outside the neighbourhood shown as contrast."""
-
-PLACED_PER_CALL = 20
-"""Children placed by one call; one each, as in the paper, costs the list of parents each time."""
+from analyses.pipeline.shape import NEARBY, NEIGHBOURHOOD, PLACED_PER_CALL, bounds
 
 DIGITS = 4
 """Decimals of the vectors handed to the local engine."""
@@ -94,12 +83,6 @@ async def _ask(request: ChatRequest, context: Context) -> ChatAnswer | None:
             raise
         context.log.warning("hierarchy call failed: %s", error.error_class)
         return None
-
-
-def bounds(target: int, available: int) -> tuple[int, int]:
-    """Fewest and most parents for a target among ``available`` children."""
-    high = min(max(2, math.ceil(HIGH * target)), max(1, available))
-    return min(max(1, math.floor(LOW * target)), high), high
 
 
 # propose -----------------------------------------------------------------------------------

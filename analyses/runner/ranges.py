@@ -8,7 +8,7 @@ from analyses.pipeline.prepare import PrepareParams, redacted, shorten
 from analyses.pipeline.records import FacetAnswer, FacetsRead, Prepared, Span
 from analyses.runner import saving
 from analyses.runner.reading import OpenBatch
-from analyses.runner.sources import source_of
+from analyses.selectors.asked import source_of
 from analyses.services import saved
 
 

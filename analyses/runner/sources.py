@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from django.utils.dateparse import parse_datetime
 
 from analyses.models import AnalysisItem, AnalysisSession, FacetValue, Outcome
-from analyses.pipeline.records import FacetAnswer, FacetSpec, Source, TreeNode, Turn
+from analyses.pipeline.records import FacetAnswer, FacetSpec, Source, TreeNode
+from analyses.selectors.asked import facets_of, source_of
 from projects.models import Conversation
 
 
@@ -34,40 +33,9 @@ def sources(session: AnalysisSession, first: int, last: int) -> list[tuple[int, 
     return [(row.pk, source_of(row)) for row in rows]
 
 
-def source_of(row: Conversation) -> Source:
-    """A stored conversation as the pipeline sees it. Ids and metadata stay behind."""
-    turns = tuple(
-        Turn(
-            role=str(message.get("role", "")),
-            text=str(message.get("content") or ""),
-            at=_time(message.get("ts")),
-        )
-        for message in row.messages
-    )
-    return Source(position=row.position, turns=turns, user=row.end_user, started_at=row.started_at)
-
-
-def _time(value: Any) -> datetime | None:
-    try:
-        return parse_datetime(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
 def specs(session: AnalysisSession) -> tuple[FacetSpec, ...]:
     """The facets of the frozen template version."""
-    return tuple(
-        FacetSpec(
-            key=facet.key,
-            label=facet.label,
-            question=facet.question,
-            kind=facet.kind,
-            choices=tuple(facet.choices),
-            low=facet.low,
-            high=facet.high,
-        )
-        for facet in session.template_version.facets.all()
-    )
+    return facets_of(session.template_version)
 
 
 def read_rows(session: AnalysisSession) -> ReadRows:

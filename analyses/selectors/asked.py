@@ -1,0 +1,48 @@
+"""What the pipeline is given: a stored conversation, and the questions of a template."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from analyses.pipeline.records import FacetSpec, Source, Turn
+from projects.models import Conversation
+from templates_app.models import TemplateVersion
+
+
+def source_of(row: Conversation) -> Source:
+    """A stored conversation as the pipeline sees it. Ids and metadata stay behind."""
+    turns = tuple(
+        Turn(
+            role=str(message.get("role", "")),
+            text=str(message.get("content") or ""),
+            at=_time(message.get("ts")),
+        )
+        for message in row.messages
+    )
+    return Source(position=row.position, turns=turns, user=row.end_user, started_at=row.started_at)
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        return parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def facets_of(version: TemplateVersion) -> tuple[FacetSpec, ...]:
+    """The questions of a template version. One query."""
+    return tuple(
+        FacetSpec(
+            key=facet.key,
+            label=facet.label,
+            question=facet.question,
+            kind=facet.kind,
+            choices=tuple(facet.choices),
+            low=facet.low,
+            high=facet.high,
+        )
+        for facet in version.facets.all()
+    )
