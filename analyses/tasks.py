@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from analyses.runner.worker import Worker
+from core.database import plainly
+
+log = logging.getLogger("openclio.worker")
 
 SLICE = 100.0
 """Seconds a worker holds one wake-up before it makes room; calls in flight still end."""
@@ -12,4 +16,5 @@ SLICE = 100.0
 
 def pump(*ignored: object) -> None:
     """Work on whatever is waiting, for one slice."""
-    asyncio.run(Worker(seconds=SLICE).run())
+    with plainly(log):
+        asyncio.run(Worker(seconds=SLICE).run())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DatabaseError, Error, InterfaceError, OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 Schema = Literal["current", "older", "newer"]
@@ -114,6 +117,23 @@ def in_words(error: BaseException) -> str:
     if needs_upgrade(error):
         return f"The database is of another version. {UPGRADE[schema()]}"
     return ""
+
+
+@contextmanager
+def plainly(log: logging.Logger) -> Iterator[None]:
+    """Say in one line what :func:`in_words` knows, and end; anything else is raised as it is."""
+    try:
+        yield
+    except Error as error:
+        if not (plain := in_words(error)):
+            raise
+        log.error(plain)
+
+
+def mend() -> None:
+    """Let go of this thread's connection if it broke, so that the next query makes a new one."""
+    if connection.errors_occurred:
+        connection.close_if_unusable_or_obsolete()
 
 
 def complaint() -> str:

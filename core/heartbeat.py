@@ -101,6 +101,12 @@ class Heartbeat:
                 return True
             return _boot_time() - self._renewed < SELF_FENCE_SECONDS
 
+    @property
+    def holding(self) -> bool:
+        """Whether the leases that are left may not have run out yet: they can be given back."""
+        with self._lock:
+            return not self._held or _boot_time() - self._renewed < work.LEASE.total_seconds()
+
     def _run(self) -> None:
         while not self._stop.is_set():
             self._soon.wait(work.RENEW_EVERY)

@@ -14,6 +14,7 @@ from analyses.pipeline.base import CallFailed, Context, Stopped
 from analyses.pipeline.facets import FacetsStage
 from analyses.pipeline.records import FacetsRead, ItemFailed, Prepared
 from analyses.runner.ports import AHEAD, Ports
+from core.database import passes
 
 Result = FacetsRead | ItemFailed
 
@@ -123,8 +124,10 @@ class Reader:
         except Stopped:
             self.stop()
         except Error as error:
-            self._context.log.exception("The journal could not be kept.")
-            batch.error = f"The database could not be written: {type(error).__name__}."
+            # A database that is away is no fault of the batch: it is given back untried.
+            if not passes(error):
+                self._context.log.exception("The journal could not be kept.")
+                batch.error = f"The database could not be written: {type(error).__name__}."
             self.stop()
         except Exception as error:
             self._context.log.exception("A conversation could not be read.")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from django.db import connection
+from django.db import Error, connection
 
 from analyses.models import AnalysisSession, Batch, Desired, SessionStatus
 from analyses.pipeline.base import CallFailed, Context, Stopped
@@ -29,7 +29,7 @@ from analyses.runner.sources import specs
 from analyses.runner.stages import HANDLERS
 from analyses.services.advance import block, give_up
 from analyses.services.pumps import beat, still
-from core import q2, work
+from core import database, q2, work
 from core.errors import AppError
 from core.heartbeat import Heartbeat
 from core.models import LeasedWork
@@ -41,6 +41,10 @@ POLL = 0.1
 
 HOUSEKEEPING = 0.5
 """Seconds between looks at what people want (pause, stop)."""
+
+
+AWAY_POLL = 0.5
+"""Seconds before a database that did not answer is asked again."""
 
 
 class Worker:
@@ -98,6 +102,10 @@ class Worker:
                 if not found:
                     await self._rest()
             await self._drain()
+        except Error as error:
+            if not database.passes(error):
+                raise
+            log.error("The database stays away; what is held here is taken back from it later.")
         finally:
             await self._close()
 
@@ -118,11 +126,31 @@ class Worker:
 
     async def db(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a database function in the thread that reading uses."""
-        return await asyncio.get_running_loop().run_in_executor(self._db, function, *args)
+        return await self._patiently(self._db, function, *args)
 
     async def heavy_db(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a database function in the thread of whole stages, which may take long."""
-        return await asyncio.get_running_loop().run_in_executor(self._heavy_db, function, *args)
+        return await self._patiently(self._heavy_db, function, *args)
+
+    async def _patiently(
+        self, threads: ThreadPoolExecutor, function: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Run a function again while the database is away, as long as leases may last.
+
+        Functions are one transaction each or only read. One whose commit went through although
+        nobody heard of it finds its fence gone at the second try, and nothing is done twice.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = time.monotonic() + work.LEASE.total_seconds()
+        while True:
+            try:
+                return await loop.run_in_executor(threads, _mended, function, *args)
+            except Error as error:
+                tired = time.monotonic() > give_up or self._quit_when() or not self._heart.holding
+                if tired or not database.passes(error):
+                    raise
+                log.warning("The database does not answer; it is asked again.")
+                await asyncio.sleep(AWAY_POLL)
 
     # --- what people want ----------------------------------------------------------------
 
@@ -231,7 +259,8 @@ class Worker:
 
     async def _ports_of(self, session: AnalysisSession) -> Ports:
         if session.pk not in self._ports:
-            stop = lambda pk=session.pk: pk in self._stopped  # noqa: E731
+            # After a long sleep the leases may be somebody else's: then nothing more is sent.
+            stop = lambda pk=session.pk: pk in self._stopped or not self._heart.safe  # noqa: E731
             try:
                 self._ports[session.pk] = await self.db(port_factory.build, session, stop)
             except AppError as error:
@@ -274,6 +303,8 @@ class Worker:
         except work.LeaseLost:
             log.warning("Batch %s was taken by another worker.", opened.batch)
         except Exception as error:
+            if database.passes(error):
+                raise
             log.exception("Batch %s could not be saved.", opened.batch)
             await self._failed(opened.batch, f"Not saved: {type(error).__name__}.")
 
@@ -294,6 +325,9 @@ class Worker:
         except CallFailed as error:
             await self._call_failed(batch, error)
         except Exception as error:
+            if database.passes(error):  # no fault of the batch
+                await self._give_back(batch)
+                return
             log.exception("Stage %s of analysis %s failed.", batch.stage, batch.session_id)
             text = str(error) if isinstance(error, AppError) else type(error).__name__
             await self._failed(batch, f"{text}: {error}")
@@ -314,6 +348,10 @@ class Worker:
             await self.heavy_db(work.release, batch)
         except work.LeaseLost:
             log.warning("Batch %s was taken by another worker.", batch)
+        except Error as error:
+            if not database.passes(error):
+                raise
+            log.warning("Batch %s could not be given back; its lease runs out.", batch)
 
     async def _failed(self, batch: Batch, error: str) -> None:
         try:
@@ -338,7 +376,7 @@ class Worker:
             self._stopped.add(pk)
         if self._job is not None:
             self._stopped.add(self._job[0].session_id)
-        while self._busy and self._heart.safe:
+        while self._busy and self._heart.holding:
             await self._save_ready()
             await self._rest()
         await self._save_ready()
@@ -350,11 +388,19 @@ class Worker:
             for ports in self._ports.values():
                 await ports.close()
             await self.db(still, self._owner)
+        except Error:
+            log.warning("The beat of this worker could not be removed; it grows old by itself.")
         finally:
             for pool in (self._db, self._heavy_db):
                 pool.submit(_hang_up).result()
             for pool in (self._db, self._heavy_db, self._numbers):
                 pool.shutdown(wait=True)
+
+
+def _mended(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a database function with a connection that was not broken by an earlier one."""
+    database.mend()
+    return function(*args)
 
 
 def _hang_up() -> None:
