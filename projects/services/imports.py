@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -16,7 +17,7 @@ from django.utils.text import slugify
 
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
-from core import q2
+from core import disks, q2
 from core.errors import AppError, Invalid
 from core.events import publish
 from core.text import clean
@@ -112,17 +113,28 @@ def uploads() -> Path:
 
 
 def _keep(file: UploadedFile[Any] | Path) -> tuple[str, int, str]:
-    """Copy into the data folder under a name of ours; returns relative path, size, SHA-256."""
+    """Copy into the data folder under a name of ours; returns relative path, size, SHA-256.
+
+    The name appears with the last byte, so that no part of a file is ever taken for a whole one.
+    """
     target = uploads() / secrets.token_hex(16)
+    draft = target.with_suffix(".part")
+    given = file.stat().st_size if isinstance(file, Path) else file.size or 0
+    if not disks.has_room(target.parent, ahead=given):
+        raise AppError("disk_full", status=507, retryable=True)
     try:
         if isinstance(file, Path):
             with file.open("rb") as source:
-                size, digest = _copy(iter(lambda: source.read(CHUNK), b""), target)
+                size, digest = _copy(iter(lambda: source.read(CHUNK), b""), draft)
         else:
-            size, digest = _copy(file.chunks(CHUNK), target)
-    except BaseException:
-        target.unlink(missing_ok=True)
+            size, digest = _copy(file.chunks(CHUNK), draft)
+        draft.replace(target)
+    except OSError as error:
+        if disks.is_full(error):
+            raise AppError("disk_full", status=507, retryable=True) from error
         raise
+    finally:
+        draft.unlink(missing_ok=True)
     return f"uploads/{target.name}", size, digest
 
 
@@ -134,19 +146,12 @@ def _copy(chunks: Iterable[bytes], target: Path) -> tuple[int, str]:
             if size > UPLOAD_LIMIT:
                 raise AppError("too_large", status=413, limit="2 GB")
             digest.update(chunk)
-            _write(out, chunk)
+            out.write(chunk)
+        out.flush()
+        os.fsync(out.fileno())
     if not size:
         raise AppError("empty_file", status=422)
     return size, digest.hexdigest()
-
-
-def _write(out: BinaryIO, chunk: bytes) -> None:
-    try:
-        out.write(chunk)
-    except OSError as error:
-        raise AppError(
-            "conflict", status=507, why=f"The disk refused the file: {error}."
-        ) from error
 
 
 def record_opening(*, actor: User, conversation: Conversation) -> None:
