@@ -79,3 +79,16 @@ class BudgetNear(LiveEvent):
     period: str
     text: str
     share: float
+
+
+class Recovered(LiveEvent):
+    """Work of a worker that stopped was taken back."""
+
+    kind: ClassVar[str] = "recovery"
+    kept_batches: int
+    kept_conversations: int
+    repeated_batches: int
+    repeated_conversations: int
+    doubt_calls: int
+    doubt_cost: str
+    text: str

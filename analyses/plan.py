@@ -46,6 +46,9 @@ PREVIEW = "preview"
 PIPELINE_VERSION = "1"
 """Grows when the results of the same settings would change."""
 
+KNOWN_VERSIONS = frozenset({PIPELINE_VERSION})
+"""Versions whose analyses this program can go on with; others wait for one that can."""
+
 FIRST_PREVIEW = 50
 """Conversations read before the first provisional clusters are drawn."""
 

@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import logging
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Max
+from django.db import Error, transaction
+from django.db.models import Max, Q
 from pydantic import ValidationError
 
 from accounts.models import Role, User
 from accounts.services import audit, require
 from analyses import plan
-from analyses.models import ENDED, AnalysisSession, Batch, Desired, SessionStatus, StageProgress
+from analyses.models import (
+    ENDED,
+    AnalysisSession,
+    Batch,
+    BlockReason,
+    Desired,
+    SessionStatus,
+    StageProgress,
+)
+from analyses.services import estimating
 from analyses.services.advance import advance, locked, set_status
+from analyses.services.blocks import error_count
+from analyses.services.deployments import check_deployments
 from analyses.services.pumps import wake_pumps
+from analyses.services.retry import conflict, reopen_lost
+from core.database import passes
 from core.errors import Conflict, Invalid
 from core.ids import uuid7
 from core.models import WorkStatus
 from core.text import clean
 from projects.models import Dataset, DatasetStatus, Project
-from providers.models import ModelDeployment
+from providers.models import ModelDeployment, Period
+from providers.services import set_limit
 from templates_app.models import TemplateVersion
+
+log = logging.getLogger("openclio.work")
+
+LIFTED = frozenset({SessionStatus.BLOCKED, SessionStatus.FAILED, SessionStatus.PAUSED})
+"""States out of which a person resumes by way of waiting."""
 
 
 def start_session(
@@ -32,6 +53,8 @@ def start_session(
     template_version: TemplateVersion,
     chat: ModelDeployment | None = None,
     embedding: ModelDeployment | None = None,
+    fallback: ModelDeployment | None = None,
+    spend_limit: Decimal | None = None,
     name: str = "",
     limit: int | None = None,
     concurrency: int | None = None,
@@ -42,12 +65,14 @@ def start_session(
     """Freeze everything that decides the result onto a new analysis and open its first stage.
 
     Without ``chat`` the local engine reads; without ``embedding`` vectors are made here.
+    ``fallback`` is asked when ``chat`` does not answer. ``spend_limit`` is the most that the
+    analysis may cost, in US dollars.
     ``wake=False`` leaves the work to the caller's own worker. A ``uid`` that a form was made with
     starts one analysis, however often the form is sent. Raises ``Forbidden`` below the role
     Analyst, ``Conflict`` for a data set that is not ready, ``Invalid`` for bad settings.
     """
     require(actor, project.workspace, Role.ANALYST)
-    _check(project, dataset, template_version, chat, embedding)
+    _check(project, dataset, template_version, chat, embedding, fallback)
     frozen = _freeze(params or {}, limit, concurrency, chat)
     total = min(frozen.limit or dataset.conversation_count, dataset.conversation_count)
     fixed: dict[str, Any] = {
@@ -56,9 +81,11 @@ def start_session(
         "template_version": template_version,
         "chat": chat,
         "embedding": embedding,
+        "fallback": fallback,
         "params": frozen.model_dump(),
         "created_by": actor,
     }
+    estimate = estimating.expected(dataset, template_version, chat, embedding, frozen)
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=project.pk)
         before = AnalysisSession.objects.filter(uid=uid).first() if uid else None
@@ -72,8 +99,17 @@ def start_session(
             name=clean(name).strip()[:160] or f"{dataset.name}, analysis {highest + 1}",
             pipeline_version=plan.PIPELINE_VERSION,
             total=total,
+            estimate=estimate,
         )
         _lay_out(session)
+        if spend_limit is not None:
+            set_limit(
+                actor=actor,
+                workspace=project.workspace,
+                scope=f"analysis:{session.pk}",
+                period=Period.ALL,
+                amount=spend_limit,
+            )
         audit(
             workspace=project.workspace,
             actor=actor,
@@ -99,28 +135,18 @@ def _check(
     version: TemplateVersion,
     chat: ModelDeployment | None,
     embedding: ModelDeployment | None,
+    fallback: ModelDeployment | None,
 ) -> None:
     """Everything must belong together, and the data must be ready."""
     if dataset.project_id != project.pk:
         raise Invalid(fields={"dataset": "This data set belongs to another project."})
     if version.template.workspace_id not in (None, project.workspace_id):
         raise Invalid(fields={"template": "This template belongs to another workspace."})
-    for deployment, field in ((chat, "provider"), (embedding, "embedding")):
-        if deployment is not None:
-            _check_deployment(project, deployment, field)
+    check_deployments(project, chat, embedding, fallback)
     if dataset.status == DatasetStatus.FAILED:
         raise Conflict(why="The data set could not be read. Upload the file again.")
     if dataset.status != DatasetStatus.READY:
         raise Conflict(why="The data set is still being read. Wait until it is ready.")
-
-
-def _check_deployment(project: Project, deployment: ModelDeployment, field: str) -> None:
-    if deployment.provider.workspace_id != project.workspace_id:
-        raise Invalid(fields={field: "This provider belongs to another workspace."})
-    if deployment.retired or not deployment.provider.enabled:
-        raise Invalid(fields={field: "This provider is switched off."})
-    if deployment.embeds != (field == "embedding"):
-        raise Invalid(fields={field: "This model is of the other kind."})
 
 
 def _freeze(
@@ -191,13 +217,8 @@ def _wish(actor: User, session: AnalysisSession, desired: str, action: str) -> A
         _check_wish(row, desired)
         row.desired = desired
         row.save(update_fields=["desired"])
-        if desired == Desired.RUN and row.status in (
-            SessionStatus.BLOCKED,
-            SessionStatus.FAILED,
-            SessionStatus.PAUSED,
-        ):
-            _reopen(row)
-            set_status(row, SessionStatus.QUEUED)
+        if desired == Desired.RUN and row.status in LIFTED:
+            _lift(row)
         advance(row)
         audit(workspace=row.project.workspace, actor=actor, action=action, obj=row)
         if desired == Desired.RUN:
@@ -209,35 +230,58 @@ def _check_wish(session: AnalysisSession, desired: str) -> None:
     """Ended analyses take no wish, but a failed one may be tried again; a stop is for good."""
     revive = desired == Desired.RUN and session.status == SessionStatus.FAILED
     if session.status in ENDED and not revive:
-        raise Conflict(why=f"The analysis is already {session.get_status_display().lower()}.")
+        word = session.get_status_display().lower()
+        raise conflict(session, f"The analysis is already {word}.")
     if session.desired == Desired.CANCEL and desired != Desired.CANCEL and not revive:
-        raise Conflict(why="The analysis is being stopped.")
+        raise conflict(session, "The analysis is being stopped.")
 
 
-def _reopen(session: AnalysisSession) -> None:
-    """Give stages that were set aside three new tries."""
-    whole = [step.key for step in plan.STAGES if not step.ranged]
-    session.batches.filter(status=WorkStatus.QUARANTINED, stage__in=whole).update(
-        status=WorkStatus.PENDING, attempt=0, not_before=None, error=""
-    )
+def _lift(session: AnalysisSession) -> None:
+    """A person wants it to go on: accept the failures so far, and try again what was given up."""
+    errors = session.reason == BlockReason.ERRORS
+    allowed = error_count(session) if errors else session.errors_allowed
+    reopen_lost(session)
+    set_status(session, SessionStatus.QUEUED, retry_at=None, blocks=0, errors_allowed=allowed)
 
 
 def tick() -> int:
     """Called by every supervisor every few seconds: take back dead leases, move analyses on,
     wake workers. Returns how many analyses are live."""
-    live = list(AnalysisSession.objects.exclude(status__in=ENDED).values_list("pk", flat=True))
-    for pk in live:
-        with transaction.atomic():
-            advance(locked(pk))
+    held = Batch.objects.filter(status=WorkStatus.LEASED).values("session")
+    live = AnalysisSession.objects.exclude(status__in=ENDED)
+    count = live.count()
+    resting = Q(status=SessionStatus.PAUSED, desired=Desired.PAUSE)
+    moving = AnalysisSession.objects.filter(
+        Q(pk__in=live.exclude(resting).values("pk")) | Q(pk__in=held)
+    )
+    for pk in moving.order_by("pk").values_list("pk", flat=True):
+        _advance(pk)
     if claimable().exists():
         wake_pumps()
-    return len(live)
+    return count
+
+
+def _advance(pk: int) -> None:
+    """Move one analysis on; a fault in one must not hold up the others."""
+    try:
+        with transaction.atomic():
+            advance(locked(pk))
+    except AnalysisSession.DoesNotExist:
+        return
+    except Exception as error:
+        if isinstance(error, Error) and passes(error):
+            raise
+        log.exception("Analysis %s could not be moved on.", pk)
 
 
 def claimable() -> Any:
-    """Batches a worker may claim now, apart from their waiting time."""
+    """Batches a worker may claim now, apart from their waiting time.
+
+    What was started with a version that this program does not know is left to one that does.
+    """
     return Batch.objects.filter(
         status=WorkStatus.PENDING,
+        session__pipeline_version__in=plan.KNOWN_VERSIONS,
         session__desired=Desired.RUN,
         session__status__in=(SessionStatus.QUEUED, SessionStatus.RUNNING),
     )

@@ -15,7 +15,6 @@ from analyses import plan, services
 from analyses.models import (
     AnalysisSession,
     Batch,
-    Outcome,
     SessionStatus,
 )
 from analyses.services.advance import give_up
@@ -98,45 +97,6 @@ def die(session: AnalysisSession, **only: Any) -> None:
     services.tick()
 
 
-@pytest.mark.parametrize("stage", ["prepare", "facets"])
-@pytest.mark.parametrize("last", [False, True])
-def test_a_range_that_kills_workers_is_skipped_and_the_rest_goes_on(
-    start: Callable[..., AnalysisSession], stage: str, last: bool
-) -> None:
-    """Whether the poisoned range is the first or the very last to end."""
-    session = start()
-    if stage == "facets":
-        prepared(session)
-    poisoned = session.batches.filter(stage=stage).first()
-    assert poisoned is not None
-    sound = session.batches.filter(stage=stage).exclude(pk=poisoned.pk).get()
-
-    def finish_sound() -> None:
-        batch = claim(session, pk=sound.pk)
-        services.saved(batch, lambda row: None, done=2)
-        if stage == "prepare":
-            Batch.objects.create(session=session, stage="facets", seq=1, first=10, last=12)
-            services.saved(claim(session, stage="facets"), lambda row: None, done=2)
-
-    if last:
-        finish_sound()
-    for _ in range(3):
-        die(session, pk=poisoned.pk)
-    if not last:
-        finish_sound()
-    session.refresh_from_db()
-    assert (session.read_count, session.failed_count) == (2, 10)
-    failed = session.items.filter(outcome=Outcome.FAILED)
-    assert list(failed.values_list("position", flat=True)) == list(range(10))
-    assert set(failed.values_list("error_class", flat=True)) == {"worker"}
-    for key in ("prepare", "facets"):
-        row = session.stages.get(key=key)
-        assert (row.batches_done, row.items_done) == (2, 12), key
-        assert row.finished_at is not None, key
-    assert session.stages.get(key="embed").opened
-    assert session.status == SessionStatus.RUNNING
-
-
 def test_a_whole_stage_that_keeps_failing_fails_the_analysis_and_can_be_tried_again(
     start: Callable[..., AnalysisSession], analyst: User
 ) -> None:
@@ -160,7 +120,7 @@ def test_a_whole_stage_that_keeps_failing_fails_the_analysis_and_can_be_tried_ag
     assert session.stages.get(key="cluster").opened
 
 
-def test_a_failure_while_pausing_is_not_hidden(
+def test_a_failure_while_pausing_is_told_and_tried_again_on_resuming(
     start: Callable[..., AnalysisSession], analyst: User
 ) -> None:
     session = start()
@@ -173,7 +133,10 @@ def test_a_failure_while_pausing_is_not_hidden(
     Batch.objects.filter(pk=batch.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
     services.tick()
     session.refresh_from_db()
-    assert session.status == SessionStatus.FAILED
+    assert (session.status, session.reason) == (SessionStatus.PAUSED, "stage")
+    assert session.detail == "Embed: The worker stopped 3 times."
+    services.resume(actor=analyst, session=session)
+    assert claim(session, stage="embed").attempt == 1
 
 
 def test_a_preview_is_asked_for_once_and_fails_nothing(

@@ -43,7 +43,7 @@ ANY = {
     ),
     SessionStatus.PAUSED: (
         ("paused", "running", "cancelled"),
-        ("pausing", "running", "cancelling"),
+        ("paused", "running", "paused"),
     ),
     SessionStatus.BLOCKED: (
         ("paused", "running", "cancelled"),
@@ -87,8 +87,10 @@ def test_every_wish_in_every_state(
     before = AnalysisSession.objects.values().get(pk=session.pk)
     audits = AuditEvent.objects.count()
     if expected == NO:
-        with pytest.raises(Conflict):
+        with pytest.raises(Conflict) as refused:
             WISHES[wish](actor=analyst, session=session)
+        assert refused.value.data["state"] == status
+        assert refused.value.data["word"] == SessionStatus(status).label
         assert AnalysisSession.objects.values().get(pk=session.pk) == before
         assert AuditEvent.objects.count() == audits
         return
@@ -159,7 +161,7 @@ def test_a_block_stays_until_somebody_goes_on(
     session.refresh_from_db()
     assert (session.status, session.reason, session.detail) == (
         "blocked",
-        "auth",
+        "key",
         "The key is wrong.",
     )
     assert not claimable().exists()
