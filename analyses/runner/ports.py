@@ -22,6 +22,7 @@ from analyses.pipeline.base import (
 )
 from analyses.pipeline.local import LocalEngine
 from analyses.pipeline.minilm import MiniLmEmbedder
+from analyses.pipeline.tokens import count_tokens
 from analyses.pipeline.vectors import LocalEmbedder
 from analyses.plan import RunParams
 from core.work import owner_name
@@ -137,7 +138,7 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
         )
         clients: dict[str, Client] = {
             "openai": OpenAICompatibleClient(),
-            "scripted": ScriptedClient(),
+            "scripted": ScriptedClient(count=count_tokens),
         }
         gateway = Gateway(clients, journal, price=cost_of)
     scope = CallScope(

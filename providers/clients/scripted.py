@@ -13,7 +13,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -100,11 +100,24 @@ def load_scenario(path: Path) -> Scenario:
         raise ValueError(f"{path.name}: {place or 'file'}: {first['msg']}") from None
 
 
-class Script:
-    """Decides what happens and makes the answers; counts what it was asked."""
+def rough_tokens(text: str) -> int:
+    """About four characters make a token in English."""
+    return len(text) // 4
 
-    def __init__(self, scenario: Scenario) -> None:
+
+MESSAGE_TOKENS, REPLY_TOKENS = 4, 3
+"""Around each message, and before the answer (OpenAI's cookbook, "How to count tokens")."""
+
+
+class Script:
+    """Decides what happens and makes the answers; counts what it was asked.
+
+    ``count`` gives the tokens of a text.
+    """
+
+    def __init__(self, scenario: Scenario, count: Callable[[str], int] = rough_tokens) -> None:
         self.scenario = scenario
+        self._count = count
         self.requests = 0
         self.acts: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
@@ -155,9 +168,12 @@ class Script:
         messages = body.get("messages") or []
         wanted = body.get("response_format") or {}
         schema = (wanted.get("json_schema") or {}).get("schema") or _schema_in_text(messages)
-        text, finish = _spoiled(json.dumps(plausible.answer(messages, schema)), step.act)
-        prompt = sum(len(str(message.get("content"))) for message in messages) // 4
-        usage = {"prompt_tokens": prompt, "completion_tokens": len(text) // 4 + 1}
+        answer = json.dumps(plausible.answer(messages, schema), ensure_ascii=False)
+        text, finish = _spoiled(answer, step.act)
+        usage = {
+            "prompt_tokens": self._asked(messages, (wanted.get("json_schema") or {}).get("schema")),
+            "completion_tokens": self._count(text) + 1,
+        }
         return {
             "id": "chatcmpl-scripted",
             "object": "chat.completion",
@@ -173,6 +189,11 @@ class Script:
             "usage": usage if self.scenario.usage else None,
         }
 
+    def _asked(self, messages: Sequence[Mapping[str, Any]], schema: Any) -> int:
+        """Tokens of a request, its schema among them, as OpenAI bills them."""
+        said = sum(self._count(str(row.get("content"))) + MESSAGE_TOKENS for row in messages)
+        return said + REPLY_TOKENS + (self._count(json.dumps(schema)) if schema else 0)
+
     def embeddings(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Vectors by feature hashing, so that texts with common words are near each other."""
         given = body.get("input") or []
@@ -186,7 +207,7 @@ class Script:
                 {"object": "embedding", "index": i, "embedding": _packed(row) if packed else row}
                 for i, row in enumerate(rows)
             ],
-            "usage": {"prompt_tokens": sum(len(text) for text in texts) // 4}
+            "usage": {"prompt_tokens": sum(self._count(text) for text in texts)}
             if self.scenario.usage
             else None,
         }
@@ -239,10 +260,15 @@ def _packed(row: Sequence[float]) -> str:
 
 
 class ScriptedClient:
-    """The scripted provider inside the process: a gateway client without a network."""
+    """The scripted provider inside the process: a gateway client without a network.
 
-    def __init__(self, scenario: Scenario | None = None) -> None:
-        self.script = Script(scenario or Scenario())
+    ``count`` gives the tokens of a text for the usage it reports.
+    """
+
+    def __init__(
+        self, scenario: Scenario | None = None, count: Callable[[str], int] = rough_tokens
+    ) -> None:
+        self.script = Script(scenario or Scenario(), count)
 
     async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer:
         """Answer a chat call as the script says. Raises :class:`Fault`."""
