@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from analyses.views import explore, exports, index, live, results
+from analyses.views import controls, explore, exports, index, live, results
 
 app_name = "analyses"
 
@@ -23,7 +23,12 @@ one = [
     path("map.json", results.map_clusters, name="map-clusters"),
     path("export/clusters.json", exports.clusters, name="export-clusters"),
     path("export/conversations.csv", exports.conversations, name="export-conversations"),
-    path("<str:action>/", live.act, name="act"),
+    path("batches/failed/", results.failed, name="failed"),
+    path("limit/", controls.limit, name="limit"),
+    path("providers/", controls.providers, name="providers"),
+    path("recovery/", controls.recovery, name="recovery"),
+    path("dismiss/", controls.dismiss, name="dismiss"),
+    path("<str:action>/", controls.act, name="act"),
 ]
 
 urlpatterns = [

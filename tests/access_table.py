@@ -174,6 +174,20 @@ TABLE: dict[str, list[Access]] = {
     ONE + "map.json": [reads(fill=ANALYSIS)],
     ONE + "export/clusters.json": [reads(fill=ANALYSIS)],
     ONE + "export/conversations.csv": [reads(fill=ANALYSIS)],
+    ONE + "batches/failed/": [reads(fill=ANALYSIS)],
+    ONE + "recovery/": [Access("GET", (LOGIN, 404, 404, 302, 302, 302), fill=RUNNING)],
+    ONE + "dismiss/": [
+        Access("POST", (LOGIN, 404, 404, 302, 302, 302), form={"told": "x"}, fill=RUNNING)
+    ],
+    ONE + "limit/": [
+        # The local engine spends nothing: the page leads back, a limit may be set all the same.
+        Access("GET", (LOGIN, 404, 404, 403, 302, 302), fill=RUNNING),
+        changes(form={"kind": "analysis", "period": "all", "amount": "5"}, fill=RUNNING),
+    ],
+    ONE + "providers/": [
+        Access("GET", (LOGIN, 404, 404, 403, 302, 302), fill=RUNNING),
+        changes(422, form={"chat": ""}, fill=RUNNING),
+    ],
     ONE + "<str:action>/": [changes(fill={**RUNNING, "action": lambda world: "stop"})],
     # The API.
     "api/v1/projects": [

@@ -7,6 +7,7 @@ from decimal import ROUND_UP, Decimal
 
 from analyses.models import AnalysisSession
 from analyses.selectors.live import expected_cost
+from analyses.services.spending import spend_scopes
 from core import figures
 from providers.services import LimitState, limit_states
 
@@ -51,21 +52,11 @@ class Limit:
         return f"{figures.money(self.state.used)} of {figures.money(self.state.amount)}"
 
 
-def scopes_of(session: AnalysisSession) -> list[str]:
-    """The scopes whose limits an analysis works under, narrowest first."""
-    project = session.project
-    return [
-        f"analysis:{session.pk}",
-        f"project:{project.pk}",
-        f"workspace:{project.workspace_id}",
-    ]
-
-
 def limits_of(session: AnalysisSession) -> list[Limit]:
     """Every limit of an analysis, narrowest first; none for the local engine."""
     if not session.chat_id:
         return []
-    found = [Limit(state) for state in limit_states(scopes_of(session))]
+    found = [Limit(state) for state in limit_states(spend_scopes(session))]
     order = list(NAMES)
     return sorted(found, key=lambda limit: (order.index(limit.kind), limit.state.period))
 

@@ -54,18 +54,17 @@ SAFE = "What was read is saved."
 
 
 def notices_of(session: AnalysisSession) -> list[Notice]:
-    """The notice to show; when it can be dismissed, also the one that follows it.
+    """The notice to show first; after those that can be dismissed the one that stays.
 
     By urgency: stopped, incomplete, a limit close by, a recovery, calls in doubt, warnings, floors.
     At most three queries.
     """
     found: list[Notice] = []
     for look in URGENCY:
-        for notice in look(session):
-            found.append(notice)
-            if not notice.told:
-                return found[-2:] if len(found) > 1 else found
-    return found[:1]
+        found.extend(look(session))
+        if found and not found[-1].told:
+            break
+    return found
 
 
 def notice_of(session: AnalysisSession) -> Notice | None:

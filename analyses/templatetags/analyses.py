@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django import template
 from django.http import QueryDict
+from django.utils import timezone
 
 from analyses.models import AnalysisSession, Insight
 from analyses.selectors.news import INSIGHT_SIGNS
+from core import figures
 
 register = template.Library()
 
@@ -19,6 +22,13 @@ READERS = "Local engine"
 def reader_name(session: AnalysisSession) -> str:
     """Who reads: the provider and model, or the local engine, said honestly."""
     return str(session.chat) if session.chat_id else READERS
+
+
+@register.filter
+def moment(value: datetime) -> str:
+    """When something was saved: to the second today, else as any moment."""
+    local, now = timezone.localtime(value), timezone.localtime()
+    return f"{local:%H:%M:%S}" if local.date() == now.date() else figures.when(local, now)
 
 
 @register.filter

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from accounts.models import Role, User
 from accounts.selectors import person
 from accounts.services import reaches, role_of
-from analyses import services
+from analyses.forms import LimitForm, ProvidersForm
 from analyses.models import AnalysisSession
+from analyses.selectors import (
+    batches,
+    controls,
+    limits,
+    mapdata,
+    news,
+    notices,
+    sessions,
+)
 from analyses.selectors import live as state
-from analyses.selectors import mapdata, news, sessions
 from analyses.selectors.explore import floor_of, hidden_text
 from analyses.selectors.tree import tree_of
-from core.errors import NotFound
 from core.events import last_seq
 
 PANELS: dict[str, tuple[str, ...]] = {
@@ -31,11 +39,16 @@ PANELS: dict[str, tuple[str, ...]] = {
         "clusters",
         "hint",
         "map",
+        "batches",
+        "work",
         "feed",
+        "dialogs",
     ),
     "progress": ("progress", "kpis"),
     "stage": ("progress", "kpis", "feed"),
     "batches": ("batches", "work", "feed"),
+    "recovery": ("notice", "batches", "feed", "dialogs"),
+    "budget": ("notice", "kpis", "work", "feed", "dialogs"),
     "clusters": ("clusters", "hint", "kpis", "feed", "map"),
     "map": ("map",),
     "insights": ("insights", "feed"),
@@ -43,6 +56,8 @@ PANELS: dict[str, tuple[str, ...]] = {
 """Which panels an event of each kind may change. Every panel is a partial of the full page."""
 
 ALL_PANELS = tuple(dict.fromkeys(panel for panels in PANELS.values() for panel in panels))
+TOLD = "told"
+"""Cookie that names the notices a person has dismissed, joined by dots; scripts write it as well."""
 
 
 def panels_for(kinds: frozenset[str]) -> tuple[str, ...]:
@@ -75,47 +90,102 @@ def news_for(user: User, pk: str, kinds: frozenset[str]) -> dict[str, Any]:
 
 
 def _render(session: AnalysisSession, user: User, panels: tuple[str, ...]) -> str:
-    context = _context(session, user, panels)
+    context = context_of(session, user, panels)
     return "".join(render_to_string(f"analyses/live/_{name}.html", context) for name in panels)
 
 
-def _context(session: AnalysisSession, user: User, panels: tuple[str, ...]) -> dict[str, Any]:
-    """Reads only what the given panels show."""
+def context_of(session: AnalysisSession, user: User, panels: tuple[str, ...]) -> dict[str, Any]:
+    """What the given panels show, and no more."""
     wanted = set(panels)
+    role = role_of(user, session.project.workspace)
     context: dict[str, Any] = {
         "session": session,
-        "may_run": reaches(role_of(user, session.project.workspace), Role.ANALYST),
+        "may_run": reaches(role, Role.ANALYST),
+        "controls": controls.controls_of(session),
         "can_pause": sessions.can_pause(session),
-        "can_resume": sessions.can_resume(session),
-        "can_stop": sessions.can_stop(session),
-        "notice": news.notice_of(session),
         "floor": floor_of(session),
     }
-    if wanted & {"progress", "kpis"}:
-        context["progress"] = state.progress_of(session)
-        context["expected"] = state.expected_cost(session)
-    if wanted & {"clusters", "hint", "kpis", "map"}:
-        context["tree"] = tree_of(session)
-        context["hidden"] = hidden_text(context["tree"], context["floor"])
-        context["map_version"] = mapdata.map_version(session)
-    if wanted & {"batches", "work"}:
-        context["strip"] = state.strip_of(session)
-        context["spend"] = state.spend_of(session)
-    if "insights" in wanted:
-        context["insights"] = news.insights_of(session)
-    if "feed" in wanted:
-        context["feed"] = news.news_of(session)
+    for needed, read in READS:
+        if wanted & needed:
+            context |= read(session)
+    if "dialogs" in wanted:
+        context |= asked_of(session, role)
     return context
+
+
+def _progress(session: AnalysisSession) -> dict[str, Any]:
+    return {"progress": state.progress_of(session), "expected": state.expected_cost(session)}
+
+
+def _groups(session: AnalysisSession) -> dict[str, Any]:
+    tree = tree_of(session)
+    return {
+        "tree": tree,
+        "hidden": hidden_text(tree, floor_of(session)),
+        "map_version": mapdata.map_version(session),
+    }
+
+
+def _limits(session: AnalysisSession) -> dict[str, Any]:
+    found = limits.limits_of(session)
+    return {"limits": found, "tightest": limits.tightest(found)}
+
+
+READS: tuple[tuple[set[str], Callable[[AnalysisSession], dict[str, Any]]], ...] = (
+    ({"progress", "kpis"}, _progress),
+    ({"progress"}, lambda session: {"saved": batches.saved_of(session)}),
+    ({"clusters", "hint", "kpis", "map"}, _groups),
+    ({"batches", "work", "dialogs"}, lambda session: {"strip": batches.strip_of(session)}),
+    ({"work"}, lambda session: {"spend": state.spend_of(session)}),
+    ({"kpis", "work"}, _limits),
+    ({"notice"}, lambda session: {"notices": notices.notices_of(session)}),
+    ({"insights"}, lambda session: {"insights": news.insights_of(session)}),
+    ({"feed"}, lambda session: {"feed": news.news_of(session)}),
+)
+"""Which panels need what. Each is read once, whatever number of panels shows it."""
+
+
+def asked_of(session: AnalysisSession, role: Role | None) -> dict[str, Any]:
+    """What the dialogs and the pages of the same name show."""
+    found: dict[str, Any] = {"recovery": notices.recovery_of(session)}
+    if not session.chat_id or session.ended or not reaches(role, Role.ANALYST):
+        return found
+    limit = limits.tightest(limits.limits_of(session))
+    kind, period = (limit.kind, limit.state.period) if limit else ("analysis", "all")
+    amount = limits.next_amount(session, limit)
+    found["limit"] = limit
+    found["may_limit"] = kind == "analysis" or reaches(role, Role.OWNER)
+    found["limit_form"] = LimitForm(
+        initial={"kind": kind, "period": period, "amount": f"{amount:.2f}"}, auto_id="limit-%s"
+    )
+    if controls.allows(session, "providers"):
+        chosen = {"chat": session.chat_id, "fallback": session.fallback_id}
+        found["providers_form"] = ProvidersForm(
+            session.project, initial=chosen, auto_id="providers-%s"
+        )
+    return found
 
 
 @login_required
 def page(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """An analysis while it works. The page is complete as served."""
     user = person(request)
-    session = sessions.session_for(user, slug, number)
+    return live_page(request, sessions.session_for(user, slug, number))
+
+
+def live_page(
+    request: HttpRequest, session: AnalysisSession, refused: notices.Notice | None = None
+) -> HttpResponse:
+    """The whole page; after a refused wish with the notice that says why."""
+    user = person(request)
     seq = last_seq(session.topic)
-    context = _context(session, user, ALL_PANELS)
-    return render(request, "analyses/live.html", {**context, "seq": seq})
+    context = context_of(session, user, ALL_PANELS)
+    told = request.COOKIES.get(TOLD, "-").split(".")
+    context["notices"] = [one for one in context["notices"] if one.told not in told]
+    if refused is not None:
+        context["notices"] = [refused]
+    status = 200 if refused is None else 409
+    return render(request, "analyses/live.html", {**context, "seq": seq}, status=status)
 
 
 @login_required
@@ -127,21 +197,3 @@ def polled(request: HttpRequest, slug: str, number: int) -> JsonResponse:
     version = mapdata.map_version(session)
     html = _render(session, user, ALL_PANELS)
     return JsonResponse({"seq": seq, "html": html, "map_version": version})
-
-
-ACTIONS = {"pause": services.pause, "resume": services.resume, "stop": services.cancel}
-
-
-@login_required
-def act(request: HttpRequest, slug: str, number: int, action: str) -> HttpResponse:
-    """Pause, resume or stop, by POST; a link to "stop" asks first."""
-    user = person(request)
-    session = sessions.session_for(user, slug, number)
-    change = ACTIONS.get(action)
-    if change is None:
-        raise NotFound
-    if request.method == "POST":
-        change(actor=user, session=session)
-    elif action == "stop" and sessions.can_stop(session):
-        return render(request, "analyses/stop.html", _context(session, user, ("batches",)))
-    return redirect("analyses:live", slug=slug, number=number)

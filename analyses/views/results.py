@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
+from accounts.models import Role, User
 from accounts.selectors import person
-from analyses.selectors import live as state
-from analyses.selectors import mapdata, news, sessions
+from accounts.services import reaches, role_of
+from analyses.models import AnalysisSession
+from analyses.selectors import batches as rows_of
+from analyses.selectors import controls, mapdata, news, notices, sessions
 from analyses.selectors import summary as summaries
 from analyses.selectors.tree import tree_of
 
@@ -24,7 +29,7 @@ def summary(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         return redirect("analyses:live", slug=slug, number=number)
     context = {
         "session": session,
-        "notice": news.notice_of(session),
+        "notice": notices.notice_of(session),
         "insights": news.insights_of(session, 6),
         "s": summaries.summary_of(session),
     }
@@ -41,15 +46,46 @@ def insights(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 @login_required
 def batches(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """What failed, and why."""
-    session = sessions.session_for(person(request), slug, number)
+    """Every batch, and what failed with its reasons."""
+    user = person(request)
+    session = sessions.session_for(user, slug, number)
+    show, stage = request.GET.get("show", ""), request.GET.get("stage", "")
+    asked = request.GET.get("batch", "")
+    page = rows_of.table_of(session, show, stage, request.GET.get("page", ""), asked)
     context = {
-        "session": session,
-        "strip": state.strip_of(session),
-        "failures": summaries.failures_of(session),
-        "troubled": summaries.troubled_batches(session),
+        **_failing(session, user),
+        "strip": rows_of.strip_of(session),
+        "page": page,
+        "rows": [rows_of.row_of(batch) for batch in page],
+        "filters": [name for name in rows_of.SHOW if name],
+        "counts": rows_of.counts_of(session, stage),
+        "show": show if show in rows_of.SHOW else "",
+        "stage": stage,
+        "asked": asked,
+        "failures": rows_of.failures_of(session),
     }
     return render(request, "analyses/batches.html", context)
+
+
+@login_required
+def failed(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """All conversations that failed for one reason."""
+    user = person(request)
+    session = sessions.session_for(user, slug, number)
+    error_class = request.GET.get("class", "")
+    context = {
+        **_failing(session, user),
+        "page": rows_of.failed_page(session, error_class, request.GET.get("page", "")),
+        "reason": rows_of.reason(error_class),
+    }
+    return render(request, "analyses/failed.html", context)
+
+
+def _failing(session: AnalysisSession, user: User) -> dict[str, Any]:
+    """What both pages about failures need."""
+    may_run = reaches(role_of(user, session.project.workspace), Role.ANALYST)
+    can_retry = controls.allows(session, "retry")
+    return {"session": session, "may_retry": may_run and can_retry}
 
 
 @login_required

@@ -16,8 +16,9 @@ let failures = 0;
 let socket = null;
 let chosen = false; // whether the person picked a tab
 let polling = 0;
+let reconnecting = 0;
 let heard = Date.now();
-const ended = () => live.hasAttribute('data-ended') || Boolean(one('#live-actions [href$="/"].pri'));
+const ended = () => Boolean(one('#live-status [data-ended]'));
 
 // --- The state of the connection, always visible -------------------------------------------------
 
@@ -122,6 +123,7 @@ function replace(existing, fresh) {
 }
 
 function held(existing) {
+  if (existing.id === 'live-dialogs') return Boolean(one('dialog[open]', existing)); // half-typed text stays
   const panel = existing.closest('[data-hold]');
   return panel?.classList.contains('held') || (existing.closest('[data-panel]') && existing.scrollTop > 10);
 }
@@ -146,6 +148,7 @@ function apply(message) {
     if (token && !one('input[name=csrfmiddlewaretoken]', form)) form.prepend(token.cloneNode());
   });
   [...incoming.content.children].forEach(change);
+  settleNotice();
   drawMap();
   showConnection();
   elsewhere();
@@ -172,7 +175,6 @@ function elsewhere() {
 function atTheEnd(mini) {
   if (mini) window.htmx.trigger('#side-running', 'refresh');
   one('[data-so-far]')?.remove();
-  one('#stop-dialog')?.remove(); // there is nothing left to stop
 }
 
 // --- Hold, tabs and entries that wait ------------------------------------------------------------
@@ -218,17 +220,81 @@ document.addEventListener('click', event => {
   if (tab) { chosen = true; openTab(tab.dataset.tab); }
 });
 
-// Pausing and going on change the page in place: what is open, chosen and scrolled stays so.
+// --- Wishes: the page changes in place; what is open, chosen and scrolled stays so ---------------
+
+function toast(text) {
+  const item = Object.assign(document.createElement('div'), { className: 'toast bad' });
+  item.setAttribute('role', 'alert');
+  const close = Object.assign(document.createElement('button'), { type: 'button', textContent: 'Dismiss' });
+  close.dataset.dismiss = '';
+  item.append(Object.assign(document.createElement('span'), { textContent: text }), close);
+  one('#toasts').append(item);
+}
+
+function markFields(form, fields) {
+  form.querySelectorAll('.err').forEach(text => text.remove());
+  for (const [name, text] of Object.entries(fields)) {
+    const input = form.elements.namedItem(name);
+    const error = Object.assign(document.createElement('p'), { className: 'err', textContent: text, role: 'alert' });
+    if (input?.type !== 'hidden') input?.focus();
+    (input?.closest('.fld') || form).append(error);
+  }
+}
+
+async function wish(form) {
+  const answer = await fetch(form.action, {
+    method: 'POST', body: new FormData(form), headers: { Accept: 'application/json' },
+  }).catch(() => null);
+  if (!answer) { toast('The server does not answer. Nothing was changed. Try again in a moment.'); return; }
+  if (!answer.headers.get('content-type')?.includes('json')) { location.reload(); return; } // signed out
+  const said = await answer.json();
+  if (answer.status === 422 && said.fields) { markFields(form, said.fields); return; }
+  form.closest('dialog')?.close();
+  if (!answer.ok) toast(said.title);
+  if (!answer.ok || socket?.readyState !== WebSocket.OPEN) await poll();
+  if (!ended() && !reconnecting && (!socket || socket.readyState === WebSocket.CLOSED)) connect(); // retried
+}
+
 document.addEventListener('submit', async event => {
   const form = event.target;
-  if (!form.closest('#live-actions') || event.defaultPrevented) return;
+  if (form.matches('[data-dismiss-notice]')) { event.preventDefault(); dismiss(form.elements.told.value); return; }
+  if (!form.matches('[data-wish]') || event.defaultPrevented) return;
   event.preventDefault();
   if (form.dataset.sent) return;
   form.dataset.sent = '1'; // not disabled: the button keeps the focus
-  const answer = await fetch(form.action, { method: 'POST', body: new FormData(form), redirect: 'manual' }).catch(() => null);
-  if (answer?.type !== 'opaqueredirect') { location.reload(); return; } // refused: the page says why
-  if (socket?.readyState !== WebSocket.OPEN) await poll();
+  await wish(form);
   delete form.dataset.sent;
+});
+
+document.addEventListener('close', event => {
+  if (event.target.matches('#live-dialogs dialog')) release('live-dialogs');
+}, true);
+
+// --- The one notice; what was dismissed in this browser makes room for the next -------------------
+
+const HOME = location.pathname.replace(/live\/$/, '');
+const told = () => (document.cookie.match(/(?:^|; )told=([^;]*)/)?.[1] || '').split('.');
+
+function settleNotice() {
+  const panel = one('#live-notice');
+  const known = told();
+  const notes = [...panel.querySelectorAll('.note')];
+  const first = notes.find(note => !known.includes(note.dataset.told));
+  notes.forEach(note => { note.hidden = note !== first; });
+  panel.hidden = !first;
+}
+
+function dismiss(name) {
+  const names = [...told().filter(Boolean), name].slice(-8).join('.');
+  document.cookie = `told=${names};path=${HOME};max-age=${30 * 24 * 3600};samesite=lax`;
+  settleNotice();
+}
+
+document.addEventListener('click', event => {
+  const close = event.target.closest('[data-close]');
+  if (close) close.closest('dialog').close();
+  const cell = event.target.closest('[data-batches] i');
+  if (cell) location.assign(`${cell.parentElement.dataset.batches}?batch=${cell.id.slice(1)}#batch-${cell.id.slice(1)}`);
 });
 
 
@@ -254,6 +320,7 @@ function drawMap() {
 // --- Socket, and polling while it is down --------------------------------------------------------
 
 function connect() {
+  reconnecting = 0;
   if (ended()) { stopPolling(); showConnection(); return; }
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
   const topic = encodeURIComponent(live.dataset.topic);
@@ -265,7 +332,7 @@ function connect() {
     showConnection();
     if (event.code === 4401 || event.code === 4403) { location.reload(); return; }
     startPolling();
-    setTimeout(connect, BACKOFF[Math.min(failures - 1, BACKOFF.length - 1)]);
+    reconnecting = setTimeout(connect, BACKOFF[Math.min(failures - 1, BACKOFF.length - 1)]);
   });
 }
 
@@ -308,6 +375,7 @@ if (host) {
   });
   drawMap();
 }
+settleNotice();
 showConnection();
 elsewhere();
 connect();
