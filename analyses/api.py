@@ -15,6 +15,8 @@ from analyses.models import AnalysisSession
 from analyses.schemas import (
     EventPage,
     ItemPage,
+    LimitIn,
+    ProvidersIn,
     Results,
     SessionDetail,
     SessionIn,
@@ -22,9 +24,11 @@ from analyses.schemas import (
     Wish,
 )
 from analyses.selectors.news import insights_of
+from analyses.selectors.providers import models_of
 from analyses.selectors.sessions import project_for, session_for
 from analyses.selectors.starting import choice_of
 from analyses.selectors.tree import tree_of
+from analyses.services.unblocking import choose_models, limit_spending
 from core.errors import NotFound
 from core.events import since
 from core.paging import page
@@ -33,7 +37,12 @@ router = Router(tags=["Analyses"])
 
 BASE = "/projects/{slug:slug}/sessions"
 ONE = BASE + "/{int:number}"
-WISHES = {"pause": services.pause, "resume": services.resume, "cancel": services.cancel}
+WISHES = {
+    "pause": services.pause,
+    "resume": services.resume,
+    "cancel": services.cancel,
+    "retry": services.retry_failed,
+}
 
 
 @router.get(BASE, response=SessionPage)
@@ -72,9 +81,29 @@ def state(request: ApiRequest, slug: str, number: int) -> Any:
 
 @router.post(ONE + "/wishes", response={202: SessionDetail})
 def wish(request: ApiRequest, slug: str, number: int, body: Wish) -> Any:
-    """Pause, resume or cancel. Analysts and owners."""
+    """Pause, resume, cancel, or retry what failed. Analysts and owners."""
     session = session_for(request.auth, slug, number)
     return Status(202, WISHES[body.action](actor=request.auth, session=session))
+
+
+@router.post(ONE + "/limit", response={202: SessionDetail})
+def limit(request: ApiRequest, slug: str, number: int, body: LimitIn) -> Any:
+    """Set or take away a spending limit; an analysis that waited for it goes on.
+
+    Analysts and owners; limits of the project and the workspace owners alone.
+    """
+    session = session_for(request.auth, slug, number)
+    given = body.model_dump()
+    return Status(202, limit_spending(actor=request.auth, session=session, **given))
+
+
+@router.post(ONE + "/providers", response={202: SessionDetail})
+def providers(request: ApiRequest, slug: str, number: int, body: ProvidersIn) -> Any:
+    """Have the rest read by another provider; a blocked analysis goes on. Analysts and owners."""
+    session = session_for(request.auth, slug, number)
+    require(request.auth, session.project.workspace, Role.ANALYST)
+    chosen = models_of(session.project, body.chat, body.fallback)
+    return Status(202, choose_models(actor=request.auth, session=session, **chosen))
 
 
 @router.get(ONE + "/results", response=Results)

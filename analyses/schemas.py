@@ -9,6 +9,12 @@ from uuid import UUID
 
 from ninja import Field, Schema
 
+from analyses.selectors.controls import controls_of
+from analyses.selectors.limits import limits_of
+
+NAMES = {"stop": "cancel"}
+"""Wishes whose name on the page is another."""
+
 
 class SessionIn(Schema):
     """A new analysis. Without ``provider`` the local engine reads."""
@@ -53,10 +59,30 @@ class SessionOut(Schema):
     finished_at: datetime | None
 
 
+class LimitOut(Schema):
+    """A spending limit, in US dollars. ``used`` counts calls in doubt."""
+
+    kind: str
+    period: str = Field(alias="state.period")
+    amount: Decimal = Field(alias="state.amount")
+    used: Decimal = Field(alias="state.used")
+
+
 class SessionDetail(SessionOut):
-    """An analysis with its stages and warnings."""
+    """An analysis with its stages, warnings, limits and what happened to it."""
 
     stages: list[StageOut]
+    can: list[str]
+    retry_at: datetime | None
+    in_doubt: Decimal
+    doubt_count: int
+    limits: list[LimitOut]
+    estimate: dict[str, Any]
+    outlook: dict[str, Any]
+    recovery: dict[str, Any]
+    recoveries: int
+    chat: UUID | None
+    fallback: UUID | None
     warnings: list[str]
     notice: str
 
@@ -64,6 +90,26 @@ class SessionDetail(SessionOut):
     def resolve_stages(row: Any) -> Any:
         """In the order in which they run."""
         return list(row.stages.all())
+
+    @staticmethod
+    def resolve_limits(row: Any) -> Any:
+        """Narrowest first."""
+        return limits_of(row)
+
+    @staticmethod
+    def resolve_can(row: Any) -> list[str]:
+        """What can be asked for in this state."""
+        return [NAMES.get(control.act, control.act) for control in controls_of(row)]
+
+    @staticmethod
+    def resolve_chat(row: Any) -> UUID | None:
+        """The provider that reads; ``null`` for the local engine."""
+        return row.chat.provider.uid if row.chat else None
+
+    @staticmethod
+    def resolve_fallback(row: Any) -> UUID | None:
+        """The provider asked when that one does not answer."""
+        return row.fallback.provider.uid if row.fallback else None
 
 
 class SessionPage(Schema):
@@ -76,7 +122,22 @@ class SessionPage(Schema):
 class Wish(Schema):
     """What should happen to the analysis."""
 
-    action: Literal["pause", "resume", "cancel"]
+    action: Literal["pause", "resume", "cancel", "retry"]
+
+
+class LimitIn(Schema):
+    """The most that may be spent, in US dollars; without an amount the limit is taken away."""
+
+    kind: Literal["analysis", "project", "workspace"] = "analysis"
+    period: Literal["all", "day", "month"] = "all"
+    amount: Decimal | None = Field(ge=0, max_digits=9, decimal_places=2)
+
+
+class ProvidersIn(Schema):
+    """Who reads from now on, and who is asked when that one does not answer."""
+
+    chat: UUID
+    fallback: UUID | None = None
 
 
 class ClusterOut(Schema):

@@ -118,6 +118,8 @@ def problem(error: AppError) -> dict[str, Any]:
     }
     if isinstance(error, Invalid) and error.fields:
         body["fields"] = error.fields
+    if "state" in error.data:  # ``status`` is the answer's own number
+        body["state"] = error.data["state"]
     return body
 
 

@@ -291,7 +291,8 @@ def owner_words(owner: str) -> str:
 
 REASONS = {
     **{str(error.value): traits.text for error, traits in TRAITS.items()},
-    "worker": "The worker that read them stopped three times.",
+    "worker": "The worker that read it stopped three times.",
+    "empty": "The conversation holds no text.",
     "": "The reason is not known.",
 }
 """A class of error in words."""

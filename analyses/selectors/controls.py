@@ -40,7 +40,7 @@ BY_STATE: dict[str, tuple[Control, ...]] = {
     SessionStatus.CANCELLED: (),
     SessionStatus.COMPLETED: (),
     SessionStatus.PARTIAL: (RETRY,),
-    SessionStatus.FAILED: (RETRY_FIRST,),
+    SessionStatus.FAILED: (RETRY_FIRST, PROVIDERS),
 }
 BY_REASON: dict[str, tuple[Control, ...]] = {
     BlockReason.BUDGET: (LIMIT, AFTER_ALL, STOP),
@@ -48,7 +48,7 @@ BY_REASON: dict[str, tuple[Control, ...]] = {
     BlockReason.KEY: (RESUME, PROVIDERS, STOP),
     BlockReason.PROVIDER: (TRY_NOW, PROVIDERS, STOP),
     BlockReason.DISK: (TRY_NOW, STOP),
-    BlockReason.ERRORS: (ANYWAY, STOP),
+    BlockReason.ERRORS: (ANYWAY, RETRY, PROVIDERS, STOP),
     BlockReason.UPGRADE: (TRY_NOW, STOP),
 }
 NEEDS_MODEL = frozenset({"providers", "limit"})

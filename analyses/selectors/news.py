@@ -13,7 +13,7 @@ from core import figures
 from core.models import Event
 
 MAX_NEWS = 60
-KINDS = ("status", "stage", "batches", "clusters", "insights")
+KINDS = ("status", "stage", "batches", "recovery", "budget", "clusters", "insights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,20 @@ def _insights(payload: Mapping[str, Any]) -> Words | None:
     return "bulb", "o", f"{figures.count_of(int(payload.get('count', 0)), 'insight')} found."
 
 
+def _recovery(payload: Mapping[str, Any]) -> Words | None:
+    return "refresh", "w", str(payload.get("text", ""))
+
+
+def _budget(payload: Mapping[str, Any]) -> Words | None:
+    return "alert-triangle", "w", f"A limit is nearly reached: {payload.get('text', '')}."
+
+
 WORDING: dict[str, Callable[[Mapping[str, Any]], Words | None]] = {
     "status": _status,
     "stage": _stage,
     "batches": _batch,
+    "recovery": _recovery,
+    "budget": _budget,
     "clusters": _clusters,
     "insights": _insights,
 }

@@ -137,11 +137,8 @@ def _errors(session: AnalysisSession) -> Notice:
 
 
 def _upgrade(session: AnalysisSession) -> Notice:
-    text = (
-        f"It was begun with {session.pipeline_version}. {SAFE} "
-        "It goes on by itself when that version is back, or start it anew."
-    )
-    return Notice("bad", "refresh", "It needs another version of OpenClio.", text)
+    text = f"{SAFE} It goes on by itself when a worker of that version is there.{_again(session)}"
+    return Notice("bad", "refresh", "It was started with another version of OpenClio.", text)
 
 
 BLOCKS: dict[str, Callable[[AnalysisSession], Notice]] = {

@@ -53,13 +53,13 @@ class Target:
     key: str = ""
 
 
-def actor() -> User:
-    """The person at the terminal, as a member of the first workspace."""
+def actor(workspace: Workspace | None = None) -> User:
+    """The person at the terminal, as a member of a workspace, by default the first."""
     user = User.objects.filter(email=EMAIL).first()
     if user is None:
         user = User.objects.create_user(EMAIL, None, name="Command line")
     Membership.objects.get_or_create(
-        user=user, workspace=ensure_workspace(), defaults={"role": Role.ANALYST}
+        user=user, workspace=workspace or ensure_workspace(), defaults={"role": Role.ANALYST}
     )
     return user
 

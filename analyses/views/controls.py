@@ -19,7 +19,7 @@ from analyses import services
 from analyses.forms import LimitForm, ProvidersForm
 from analyses.models import AnalysisSession
 from analyses.selectors import controls, notices, sessions
-from analyses.services.limits import limit_spending
+from analyses.services.unblocking import choose_models, limit_spending
 from analyses.views.live import TOLD, context_of, live_page
 from core.errors import AppError, Conflict, Invalid, NotFound, problem
 from core.forms import refuse, status_of
@@ -28,7 +28,7 @@ ACTIONS = {
     "pause": services.pause,
     "resume": services.resume,
     "stop": services.cancel,
-    "retry": getattr(services, "retry_failed", services.resume),
+    "retry": services.retry_failed,
 }
 TOLD_FOR = 30 * 24 * 3600
 """Seconds for which a dismissed notice stays away."""
@@ -98,7 +98,7 @@ def providers(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     require(user, session.project.workspace, Role.ANALYST)
 
     def change(given: dict[str, Any]) -> object:
-        return services.change_providers(actor=user, session=session, **given)
+        return choose_models(actor=user, session=session, **given)
 
     form = ProvidersForm(session.project, request.POST or None, auto_id="providers-%s")
     return _asked(request, session, "providers", form, change)

@@ -148,22 +148,26 @@ READS: tuple[tuple[set[str], Callable[[AnalysisSession], dict[str, Any]]], ...] 
 def asked_of(session: AnalysisSession, role: Role | None) -> dict[str, Any]:
     """What the dialogs and the pages of the same name show."""
     found: dict[str, Any] = {"recovery": notices.recovery_of(session)}
-    if not session.chat_id or session.ended or not reaches(role, Role.ANALYST):
+    if not session.chat_id or not reaches(role, Role.ANALYST):
         return found
-    limit = limits.tightest(limits.limits_of(session))
-    kind, period = (limit.kind, limit.state.period) if limit else ("analysis", "all")
-    amount = limits.next_amount(session, limit)
-    found["limit"] = limit
-    found["may_limit"] = kind == "analysis" or reaches(role, Role.OWNER)
-    found["limit_form"] = LimitForm(
-        initial={"kind": kind, "period": period, "amount": f"{amount:.2f}"}, auto_id="limit-%s"
-    )
     if controls.allows(session, "providers"):
         chosen = {"chat": session.chat_id, "fallback": session.fallback_id}
         found["providers_form"] = ProvidersForm(
             session.project, initial=chosen, auto_id="providers-%s"
         )
-    return found
+    return found if session.ended else found | _limiting(session, role)
+
+
+def _limiting(session: AnalysisSession, role: Role | None) -> dict[str, Any]:
+    """The form for the limit that is reached first, with a sensible amount."""
+    limit = limits.tightest(limits.limits_of(session))
+    kind, period = (limit.kind, limit.state.period) if limit else ("analysis", "all")
+    amount = limits.next_amount(session, limit)
+    form = LimitForm(
+        initial={"kind": kind, "period": period, "amount": f"{amount:.2f}"}, auto_id="limit-%s"
+    )
+    may = kind == "analysis" or reaches(role, Role.OWNER)
+    return {"limit": limit, "may_limit": may, "limit_form": form}
 
 
 @login_required

@@ -157,7 +157,10 @@ class Command(BaseCommand):
 
     def _stopped(self) -> NoReturn:
         """Leave at once: a thread deep in numbers would hold up an orderly exit."""
-        self.stderr.write("Stopped. Nothing is lost: start the same command again to go on.")
+        self.stderr.write(
+            "Stopped. Nothing is lost: start the same command again to go on. A portal that works "
+            "on the same data goes on with it by itself; “manage.py analysis” pauses it there."
+        )
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(STOPPED)

@@ -1,4 +1,4 @@
-"""Spending limits of an analysis: one act for the person who waits for it."""
+"""What a person does so that a blocked analysis goes on: a higher limit, another model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from decimal import Decimal
 
 from accounts.models import User
 from analyses.models import AnalysisSession, BlockReason, SessionStatus
+from analyses.services.retry import change_providers
 from analyses.services.sessions import resume
 from analyses.services.spending import spend_scopes
+from providers.models import ModelDeployment
 from providers.services import room, set_limit
 
 
@@ -30,3 +32,18 @@ def limit_spending(
     )
     blocked = (session.status, session.reason) == (SessionStatus.BLOCKED, BlockReason.BUDGET)
     return resume(actor=actor, session=session) if blocked and room(scopes) else session
+
+
+def choose_models(
+    *,
+    actor: User,
+    session: AnalysisSession,
+    chat: ModelDeployment,
+    fallback: ModelDeployment | None = None,
+) -> AnalysisSession:
+    """Have the rest read by another model; a blocked analysis goes on at once, a paused one waits.
+
+    Raises what ``change_providers`` raises.
+    """
+    row = change_providers(actor=actor, session=session, chat=chat, fallback=fallback)
+    return resume(actor=actor, session=row) if row.status == SessionStatus.BLOCKED else row
