@@ -3,7 +3,15 @@
 from django.apps import AppConfig
 from typing_extensions import override
 
+from core import jobs
 from core.topics import registry
+
+JOBS = {
+    "delete_analyses": "analyses.services.jobs.DeleteAnalyses",
+    "delete_conversations": "analyses.services.jobs.DeleteConversations",
+    "delete_datasets": "analyses.services.jobs.DeleteDatasets",
+    "purge": "analyses.services.jobs.Purge",
+}
 
 
 class AnalysesConfig(AppConfig):
@@ -14,9 +22,11 @@ class AnalysesConfig(AppConfig):
 
     @override
     def ready(self) -> None:
-        """Say who answers for the live topics ``analysis:<id>``."""
+        """Say who answers for the live topics ``analysis:<id>`` and who does which jobs."""
         registry.register(
             "analysis",
             authorize="analyses.views.live.may_watch",
             render="analyses.views.live.news_for",
         )
+        for kind, path in JOBS.items():
+            jobs.registry.register(kind, path)

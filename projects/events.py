@@ -1,4 +1,4 @@
-"""Events of a data set. Their topic is ``dataset:<id>``."""
+"""Events of a data set (topic ``dataset:<id>``) and of a job (``job:<id>``)."""
 
 from __future__ import annotations
 
@@ -21,3 +21,20 @@ class ImportEnded(LiveEvent):
     kind: ClassVar[str] = "imported"
     accepted: int
     error: str = ""
+
+
+class JobMoved(LiveEvent):
+    """More items of a job are through. The topic is ``job:<id>``."""
+
+    kind: ClassVar[str] = "job"
+    done: int
+    failed: int
+    total: int
+
+
+class JobEnded(LiveEvent):
+    """A job is over, was stopped or taken back, or waits again."""
+
+    kind: ClassVar[str] = "job-ended"
+    status: str
+    text: str = ""

@@ -113,6 +113,16 @@ def explore(session: AnalysisSession, params: Mapping[str, str]) -> Exploration:
     )
 
 
+def listing_for(session: AnalysisSession, params: Mapping[str, str]) -> Listing:
+    """The conversations an address shows, without the rest of the page."""
+    tree = tree_of(session)
+    key = _number(params.get("c"))
+    node = None if key is None else tree.by_key.get(key)
+    if key is not None and node is None:
+        raise NotFound
+    return _listing(session, tree, node, filters_of(session, params))
+
+
 def _listing(session: AnalysisSession, tree: Tree, node: Node | None, filters: Filters) -> Listing:
     found = picture(session, tree) if needs_picture(tree, node, filters) else None
     return listing_of(session, tree, node, filters, found)

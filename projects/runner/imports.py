@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from django.db import transaction
-from django.db.models import Count, Max, Min, Q, Sum
 
 from accounts.services import ensure_workspace
 from core import work
@@ -31,7 +30,8 @@ from projects.models import (
 )
 from projects.readers import recognise
 from projects.readers.base import Parsed, Problem
-from projects.services import free_slug, set_aside, stored, uploads
+from projects.services.imports import free_slug, set_aside, stored, uploads
+from projects.services.trash import recount
 
 log = logging.getLogger("openclio.imports")
 
@@ -167,9 +167,9 @@ class _Run:
             raise AppError("unknown_format", why=why)
         with transaction.atomic():
             work.finish(self.record, format=key)
-            _count(self.dataset)
+            recount(self.dataset)
             self.dataset.status = DatasetStatus.READY
-            self.dataset.save()
+            self.dataset.save(update_fields=["status"])
             publish(f"dataset:{self.dataset.pk}", ImportEnded(accepted=self.accepted))
 
     def refuse(self, reason: str) -> None:
@@ -193,26 +193,6 @@ class _Run:
                 return
             if spent:
                 set_aside(self.record, reason)
-
-
-def _count(dataset: Dataset) -> None:
-    """The data set's figures from its rows."""
-    rows = dataset.conversations
-    sums = rows.aggregate(
-        conversations=Count("pk"),
-        messages=Sum("message_count"),
-        tokens=Sum("token_count"),
-        first=Min("started_at"),
-        last=Max("ended_at"),
-        users=Count("end_user", distinct=True, filter=~Q(end_user="")),
-    )
-    dataset.conversation_count = sums["conversations"]
-    dataset.message_count = sums["messages"] or 0
-    dataset.token_count = sums["tokens"] or 0
-    dataset.first_at, dataset.last_at = sums["first"], sums["last"]
-    dataset.user_count = sums["users"]
-    languages = rows.exclude(language="").values_list("language").annotate(n=Count("pk"))
-    dataset.languages = dict(languages.order_by("-n", "language"))
 
 
 def ensure_sample() -> Dataset:

@@ -12,14 +12,16 @@ from typing import Any
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import F, Max
+from django.db.models.functions import Now
 from django.utils.text import slugify
 
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
-from core import disks, q2
-from core.errors import AppError, Invalid
+from core import disks, q2, work
+from core.errors import AppError, Conflict, Invalid
 from core.events import publish
+from core.models import WorkStatus
 from core.text import clean
 from projects.events import ImportEnded
 from projects.models import Conversation, Dataset, DatasetStatus, Import, Project
@@ -29,6 +31,11 @@ UPLOAD_LIMIT = 2 * 1000**3
 
 CHUNK = 1024 * 1024
 RUN_IMPORT = "projects.tasks.run_import"
+
+CLEARED = 1000
+"""Conversations removed with one statement."""
+
+STOPPED = "Reading was stopped. Nothing of the file was kept."
 
 
 def create_project(
@@ -168,3 +175,72 @@ def set_aside(record: Import, reason: str) -> None:
     """Fail the data set of an import that will not be tried again, inside a transaction."""
     Dataset.objects.filter(pk=record.dataset_id).update(status=DatasetStatus.FAILED)
     publish(f"dataset:{record.dataset_id}", ImportEnded(accepted=0, error=reason[:300]))
+
+
+def stop_imports(dataset: Dataset) -> int:
+    """Stop what is still being read into a data set, inside a transaction; how many were stopped.
+
+    A reader at work finds its fence outgrown before it writes again. The data set is then failed;
+    rows that were read of the file are removed by :func:`clear_unfinished`.
+    """
+    stopped = 0
+    for record in dataset.imports.filter(status__in=(WorkStatus.PENDING, WorkStatus.LEASED)):
+        rows = Import.objects.filter(pk=record.pk)
+        back = {"fence": F("fence") + 1, "owner": "", "lease_until": None}
+        work.shift(rows, WorkStatus.LEASED, WorkStatus.PENDING, **back)
+        stopped += work.shift(
+            rows,
+            WorkStatus.PENDING,
+            WorkStatus.CANCELLED,
+            finished_at=Now(),
+            accepted=0,
+            error=STOPPED,
+        )
+        set_aside(record, STOPPED)
+    return stopped
+
+
+def clear_unfinished(dataset: Dataset) -> None:
+    """Remove what a stopped import had read, some rows at a time."""
+    left = Conversation.objects.filter(dataset=dataset, record__status=WorkStatus.CANCELLED)
+    while some := list(left.values_list("pk", flat=True)[:CLEARED]):
+        Conversation.objects.filter(pk__in=some).delete()
+
+
+def cancel_import(*, actor: User, record: Import) -> Import:
+    """Stop reading a file; nothing of it stays. Raises ``Conflict`` when it has ended."""
+    project = record.dataset.project
+    require(actor, project.workspace, Role.ANALYST)
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=record.dataset_id)
+        if not stop_imports(dataset):
+            raise Conflict(why="The file is already read.")
+        audit(workspace=project.workspace, actor=actor, action="import.stopped", obj=record)
+    clear_unfinished(dataset)
+    record.refresh_from_db()
+    return record
+
+
+def retry_import(*, actor: User, record: Import, wake: bool = True) -> Import:
+    """Read a file again that could not be read or was stopped. Raises ``Conflict`` otherwise."""
+    project = record.dataset.project
+    require(actor, project.workspace, Role.ANALYST)
+    with transaction.atomic():
+        dataset = Dataset.objects.select_for_update().get(pk=record.dataset_id)
+        if dataset.status != DatasetStatus.FAILED:
+            raise Conflict(why="The file was read. There is nothing to repeat.")
+        if not stored(record).exists():
+            raise Conflict(why="The uploaded file is gone. Upload it again.")
+        again = Import.objects.create(
+            dataset=dataset,
+            file=record.file,
+            filename=record.filename,
+            size=record.size,
+            sha256=record.sha256,
+        )
+        dataset.status = DatasetStatus.IMPORTING
+        dataset.save(update_fields=["status"])
+        audit(workspace=project.workspace, actor=actor, action="import.repeated", obj=again)
+        if wake:
+            q2.wake(RUN_IMPORT, again.pk)
+    return again

@@ -1,0 +1,10 @@
+"""What each kind of job does to data sets, conversations and analyses."""
+
+from analyses.services.jobs.deleting import (
+    DeleteAnalyses,
+    DeleteConversations,
+    DeleteDatasets,
+)
+from analyses.services.jobs.purging import Purge
+
+__all__ = ["DeleteAnalyses", "DeleteConversations", "DeleteDatasets", "Purge"]
