@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.utils import timezone
 from typing_extensions import override
 
 from accounts.models import User, Workspace
@@ -138,6 +139,9 @@ class LlmCall(models.Model):
         default=0, help_text="How often it was asked again because its answer was lost."
     )
     owner = models.CharField(max_length=120, blank=True)
+    ticket = models.PositiveBigIntegerField(
+        default=0, help_text="Tells the sends of one process apart."
+    )
     sent_at = models.DateTimeField()
     sent_until = models.DateTimeField(
         null=True, blank=True, help_text="Until then the answer may still come."
@@ -148,6 +152,7 @@ class LlmCall(models.Model):
         default=0,
         help_text="US$ set aside while the call is out: the most it can cost.",
     )
+    priced = models.BooleanField(default=True, help_text="Whether its price was known when sent.")
     settled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -160,7 +165,12 @@ class LlmCall(models.Model):
                 name="providers_call_cost_not_negative",
             ),
         ]
-        indexes = [models.Index(fields=["analysis_id", "state"], name="providers_call_by_run")]
+        indexes = [
+            models.Index(fields=["analysis_id", "state"], name="providers_call_by_run"),
+            models.Index(
+                fields=["workspace"], condition=models.Q(state="sent"), name="providers_call_out"
+            ),
+        ]
 
     @override
     def __str__(self) -> str:
@@ -183,7 +193,7 @@ class LlmAttempt(models.Model):
     provider = models.CharField(max_length=80, blank=True)
     model = models.CharField(max_length=120, blank=True)
     owner = models.CharField(max_length=120, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [

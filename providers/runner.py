@@ -1,160 +1,339 @@
-"""Worker-time shell of the gateway: deployments from rows, the journal in the database."""
+"""Worker-time shell of the gateway: the journal in the database, and the books it moves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import close_old_connections, connection, transaction
-from django.utils import timezone
 
 from core.text import clean
-from providers.gateway.journal import JournalRow, StoredAnswer
+from providers.gateway.journal import JournalRow, StoredAnswer, Verdict, Verdicts
 from providers.models import CallState, LlmAttempt, LlmCall
+from providers.services.books import NOTHING, Ledger, amount, scopes_of
+from providers.services.limits import refusal, unpriced_refusal
+from providers.services.lost import FOUND, LOST, LOST_TEXT, is_lost
+
+MOST_TOKENS = 2**31 - 1
 
 
 class DatabaseJournal:
-    """The journal's store: one row per fingerprint and workspace, groups in one transaction."""
+    """The journal's store: one row per fingerprint and workspace, groups in one transaction.
+
+    A group holds the workspace's lock: of two processes that ask the same at the same moment one
+    sends and the other waits, and calls that race for the last cent of a limit come one after
+    the other.
+    """
 
     def __init__(self, workspace_id: int) -> None:
         self._workspace = workspace_id
 
-    def write(self, rows: Sequence[JournalRow]) -> None:
-        """Commit intents, answers and failures of a group, in order."""
+    def write(self, rows: Sequence[JournalRow]) -> Verdicts:
+        """Commit intents, answers and failures of a group, in order; decides on the intents."""
         close_old_connections()
-        sent = {row.fingerprint: row for row in rows if row.state == "sent"}
-        settled = {row.fingerprint: row for row in rows if row.state != "sent"}
-        failures = [row for row in rows if row.state == "failed"]
-        with transaction.atomic():
-            self._intend(list(sent.values()))
-            self._settle([row for key, row in settled.items() if not _resent(key, rows)])
-            self._note(failures)
-
-    def _intend(self, rows: Sequence[JournalRow]) -> None:
-        fields = [
-            "state",
-            "sends",
-            "repeats",
-            "owner",
-            "sent_at",
-            "analysis_id",
-            "model",
-            "provider",
-        ]
-        self._upsert(rows, fields, self._lost(rows))
-
-    def _lost(self, rows: Sequence[JournalRow]) -> dict[str, int]:
-        """Repeats by fingerprint of calls whose earlier intent never got an answer."""
-        owners = {row.fingerprint: row.owner for row in rows}
-        found = LlmCall.objects.filter(
-            workspace=self._workspace, fingerprint__in=owners
-        ).values_list("fingerprint", "state", "owner", "repeats")
-        return {
-            key: repeats + (state == CallState.SENT and owner != owners[key])
-            for key, state, owner, repeats in found
-        }
-
-    def _settle(self, rows: Sequence[JournalRow]) -> None:
-        fields = [
-            "state",
-            "response",
-            "tokens_in",
-            "tokens_out",
-            "tokens_cached",
-            "cost",
-            "latency_ms",
-            "error_class",
-            "settled_at",
-            "model",
-            "provider",
-            "sends",
-        ]
-        self._upsert(rows, fields)
-
-    def _upsert(
-        self, rows: Sequence[JournalRow], fields: list[str], repeats: dict[str, int] | None = None
-    ) -> None:
-        known = repeats or {}
-        if rows:
-            LlmCall.objects.bulk_create(
-                # In one order everywhere, or two processes could wait for each other's rows.
-                [
-                    self._call(row, known.get(row.fingerprint, 0))
-                    for row in sorted(rows, key=lambda row: row.fingerprint)
-                ],
-                update_conflicts=True,
-                unique_fields=["workspace", "fingerprint"],
-                update_fields=fields,
-            )
-
-    def _call(self, row: JournalRow, repeats: int) -> LlmCall:
-        now = timezone.now()
-        return LlmCall(
-            workspace_id=self._workspace,
-            analysis_id=row.session,
-            fingerprint=row.fingerprint,
-            purpose=row.purpose[:20],
-            provider=row.provider[:80],
-            model=clean(row.model)[:120],
-            prompt_version=row.prompt_version[:40],
-            state=row.state,
-            response=clean(row.response),
-            tokens_in=row.tokens_in,
-            tokens_out=row.tokens_out,
-            tokens_cached=row.tokens_cached,
-            cost=None if row.cost is None else Decimal(str(round(row.cost, 8))),
-            latency_ms=row.latency_ms,
-            error_class=row.error_class[:20],
-            sends=row.attempt,
-            repeats=repeats,
-            owner=row.owner,
-            sent_at=now,
-            settled_at=None if row.state == "sent" else now,
-        )
-
-    def _note(self, rows: Sequence[JournalRow]) -> None:
-        """Each failed attempt is a row of its own, with its class."""
         if not rows:
-            return
-        ids = dict(
-            LlmCall.objects.filter(
-                workspace=self._workspace, fingerprint__in=[row.fingerprint for row in rows]
-            ).values_list("fingerprint", "pk")
-        )
-        LlmAttempt.objects.bulk_create(
-            LlmAttempt(
-                call_id=ids[row.fingerprint],
-                error_class=row.error_class[:20],
-                message=clean(row.message)[:300],
-                latency_ms=row.latency_ms,
-            )
-            for row in rows
-        )
+            return {}
+        with transaction.atomic():
+            group = _Group(self._workspace, rows)
+            for row in rows:
+                group.apply(row)
+            group.save()
+        return group.verdicts
 
     def read(self, fingerprints: Sequence[str]) -> dict[str, StoredAnswer]:
-        """Answers that were settled before."""
+        """Answers that were settled before and are still kept."""
         close_old_connections()
         rows = LlmCall.objects.filter(
             workspace=self._workspace, fingerprint__in=set(fingerprints), state=CallState.OK
-        )
-        return {
-            row.fingerprint: StoredAnswer(
-                row.response,
-                row.model,
-                row.tokens_in,
-                row.tokens_out,
-                row.tokens_cached,
-                None if row.cost is None else float(row.cost),
-            )
-            for row in rows
-        }
+        ).exclude(response="")
+        return {row.fingerprint: _stored(row) for row in rows}
 
     def close(self) -> None:
         """Give back this thread's connection."""
         connection.close()
 
 
-def _resent(fingerprint: str, rows: Sequence[JournalRow]) -> bool:
-    """Whether the last row of this call in the group is an intent: then nothing is settled."""
-    last = [row for row in rows if row.fingerprint == fingerprint][-1]
-    return last.state == "sent"
+def _stored(row: LlmCall) -> StoredAnswer:
+    return StoredAnswer(
+        row.response,
+        row.model,
+        row.tokens_in,
+        row.tokens_out,
+        row.tokens_cached,
+        None if row.cost is None else float(row.cost),
+    )
+
+
+class _Group:
+    """Applies the rows of one transaction to the calls and the books.
+
+    Calls are changed in memory and written together: about eight statements for thirty rows.
+    """
+
+    def __init__(self, workspace: int, rows: Sequence[JournalRow]) -> None:
+        self._workspace = workspace
+        self._ledger = Ledger(workspace)
+        self._ledger.open(scope for row in rows for scope in self._scopes(row))
+        self._calls = self._load({row.fingerprint for row in rows})
+        self._touched: dict[int, tuple[LlmCall, bool]] = {}
+        self._attempts: list[LlmAttempt] = []
+        self.verdicts: dict[int, Verdict] = {}
+
+    def _load(self, fingerprints: Iterable[str]) -> dict[str, LlmCall]:
+        rows = LlmCall.objects.filter(workspace=self._workspace, fingerprint__in=fingerprints)
+        return {row.fingerprint: row for row in rows.defer("response")}
+
+    def _scopes(self, row: JournalRow) -> tuple[str, ...]:
+        return scopes_of(self._workspace, row.project, row.session)
+
+    def apply(self, row: JournalRow) -> None:
+        """Take in the next row."""
+        if row.state == "sent":
+            verdict = self._intend(row)
+            if verdict is not None:
+                self.verdicts[row.ticket] = verdict
+        elif row.state == "ok":
+            self._settle(row)
+        else:
+            self._fail(row)
+
+    # Intents
+
+    def _intend(self, row: JournalRow) -> Verdict | None:
+        call = self._calls.get(row.fingerprint)
+        if call is not None and call.state == CallState.SENT:
+            if _same_send(call, row):
+                return None  # a group whose commit was reported lost, and was not
+            if not is_lost(call.owner, call.sent_until, self._ledger.now):
+                return Verdict("wait")
+            self._lose(call)
+        if call is not None and call.state == CallState.OK:
+            answer = _stored(call)
+            if answer.text:
+                return Verdict("answered", answer=answer)
+        refused = self._refused(row)
+        if refused is not None:
+            return refused
+        return self._open(row, call)
+
+    def _refused(self, row: JournalRow) -> Verdict | None:
+        """Whether a limit leaves no room. Free calls are always let through."""
+        scopes = self._scopes(row)
+        cost = amount(row.reserved)
+        if cost is None:
+            limit = self._ledger.limited(scopes)
+            return None if limit is None else Verdict("refused", unpriced_refusal(limit, row.model))
+        if not cost:
+            return None
+        short = self._ledger.shortage(scopes, cost)
+        if short is None:
+            return None
+        return Verdict("wait") if short.passing else Verdict("refused", refusal(short, cost))
+
+    def _open(self, row: JournalRow, call: LlmCall | None) -> Verdict | None:
+        """Write the intent down and reserve its cost."""
+        doubted = None
+        if call is not None and call.state == CallState.DOUBT:
+            doubted = max(0.0, (self._ledger.now - call.sent_at).total_seconds())
+        if call is not None and (call.state == CallState.OK or not _same_payer(call, row)):
+            self._retire(call)
+            call = None
+        if call is None:
+            call = self._calls[row.fingerprint] = self._new(row)
+        call.repeats += doubted is not None
+        call.sends += 1
+        _describe(call, row)
+        call.state = CallState.SENT
+        call.sent_at = self._ledger.now
+        call.sent_until = self._ledger.now + timedelta(seconds=row.open_for)
+        call.settled_at = None
+        cost = amount(row.reserved)
+        call.priced, call.reserved = cost is not None, cost or NOTHING
+        self._move(call, call.sent_at, reserved=call.reserved)
+        self._touch(call)
+        return None if doubted is None else Verdict(doubted=doubted)
+
+    # Answers and failures
+
+    def _settle(self, row: JournalRow) -> None:
+        """Book an answer; the second answer of one call changes nothing."""
+        call = self._called(row)
+        if call.state == CallState.OK or (call.state and not _same_send(call, row)):
+            return
+        if row.found or call.state == CallState.DOUBT:
+            self._undoubt(call)
+            call.sends -= row.found
+        self._release(call)
+        _describe(call, row)
+        call.state, call.error_class = CallState.OK, ""
+        call.response = clean(row.response)
+        call.tokens_in = _tokens(row.tokens_in)
+        call.tokens_out = _tokens(row.tokens_out)
+        call.tokens_cached = _tokens(row.tokens_cached)
+        call.cost = amount(row.cost)
+        call.latency_ms, call.settled_at = row.latency_ms, self._ledger.now
+        self._move(call, call.sent_at, spent=call.cost or NOTHING)
+        self._touch(call, answered=True)
+
+    def _fail(self, row: JournalRow) -> None:
+        """Book a send that brought no answer, with its class; in doubt if it may be billed."""
+        call = self._called(row)
+        if call.state not in ("", CallState.SENT) or (call.state and not _same_send(call, row)):
+            return
+        held = self._release(call)
+        _describe(call, row)
+        call.state = CallState.DOUBT if row.in_doubt else CallState.FAILED
+        call.error_class = row.error_class[:20]
+        call.latency_ms, call.settled_at = row.latency_ms, self._ledger.now
+        call.sends -= row.unsent
+        attempt = self._attempt(call, row.error_class, row.message, row.in_doubt, held)
+        attempt.latency_ms = row.latency_ms
+        self._touch(call)
+
+    def _called(self, row: JournalRow) -> LlmCall:
+        """The call of a row; one without an intent is new, with an empty state."""
+        call = self._calls.get(row.fingerprint)
+        if call is None:
+            call = self._calls[row.fingerprint] = self._new(row)
+            _describe(call, row)
+            call.state, call.sends, call.sent_at = "", 1, self._ledger.now
+        return call
+
+    def _new(self, row: JournalRow) -> LlmCall:
+        return LlmCall(workspace_id=self._workspace, fingerprint=row.fingerprint, sends=0)
+
+    def _lose(self, call: LlmCall) -> None:
+        """A send whose asker is gone: in doubt, with all it can have cost."""
+        held = self._release(call)
+        call.state, call.error_class = CallState.DOUBT, LOST
+        call.settled_at = self._ledger.now
+        self._attempt(call, LOST, LOST_TEXT, True, held)
+        self._touch(call)
+
+    def _attempt(
+        self, call: LlmCall, error_class: str, message: str, in_doubt: bool, held: Decimal
+    ) -> LlmAttempt:
+        attempt = LlmAttempt(
+            call=call,
+            error_class=error_class[:20],
+            message=clean(message)[:300],
+            in_doubt=in_doubt,
+            cost=held if in_doubt and call.priced else None,
+            provider=call.provider,
+            model=call.model,
+            owner=call.owner,
+            created_at=self._ledger.now,
+        )
+        if in_doubt:
+            self._move(call, self._ledger.now, doubt=held)
+        self._attempts.append(attempt)
+        return attempt
+
+    def _undoubt(self, call: LlmCall) -> None:
+        """The newest send in doubt was answered after all: its cost is known now."""
+        older = f"{call.fingerprint[:RETIRED_AT]}{RETIRED}"
+        attempts = LlmAttempt.objects.filter(in_doubt=True, call__workspace=self._workspace)
+        mine = attempts.filter(call__fingerprint=call.fingerprint)
+        found = mine.last() or attempts.filter(call__fingerprint__startswith=older).last()
+        if found is None:
+            return
+        payer = found.call
+        scopes = scopes_of(self._workspace, payer.project_id, payer.analysis_id)
+        self._ledger.move(scopes, found.created_at, doubt=-(found.cost or NOTHING))
+        LlmAttempt.objects.filter(pk=found.pk).update(in_doubt=False, cost=0, error_class=FOUND)
+
+    def _retire(self, call: LlmCall) -> None:
+        """Leave the books of an earlier payer alone: its row gives up the fingerprint."""
+        old = call.fingerprint
+        call.fingerprint = f"{old[:RETIRED_AT]}{RETIRED}{secrets.token_hex(8)}"
+        if call.pk is not None:
+            LlmCall.objects.filter(pk=call.pk).update(fingerprint=call.fingerprint)
+
+    def _release(self, call: LlmCall) -> Decimal:
+        """Give back what was reserved for a send; gives it to the caller as well."""
+        held = call.reserved
+        self._move(call, call.sent_at, reserved=-held)
+        call.reserved = NOTHING
+        return held
+
+    def _move(self, call: LlmCall, when: datetime, **amounts: Decimal) -> None:
+        scopes = scopes_of(self._workspace, call.project_id, call.analysis_id)
+        self._ledger.move(scopes, when, **amounts)
+
+    def _touch(self, call: LlmCall, *, answered: bool = False) -> None:
+        self._touched[id(call)] = (call, answered)
+
+    def save(self) -> None:
+        """Write calls, attempts and books."""
+        touched = list(self._touched.values())
+        self._upsert([call for call, answered in touched if not answered], _STATE_FIELDS)
+        self._upsert([call for call, answered in touched if answered], _ANSWER_FIELDS)
+        LlmAttempt.objects.bulk_create(self._attempts)
+        self._ledger.save()
+
+    def _upsert(self, calls: Sequence[LlmCall], fields: Sequence[str]) -> None:
+        for call in calls:
+            call.pk = None  # the row is found by its fingerprint, which is free or its own
+            if "response" in call.get_deferred_fields():
+                call.response = ""  # not among the fields that are overwritten
+        if calls:
+            LlmCall.objects.bulk_create(
+                calls,
+                update_conflicts=True,
+                unique_fields=["workspace", "fingerprint"],
+                update_fields=fields,
+            )
+
+
+RETIRED = "~"
+RETIRED_AT = 43
+"""How many characters of its fingerprint a call keeps that gave it up; then comes a mark."""
+
+_STATE_FIELDS = (
+    "state",
+    "sends",
+    "repeats",
+    "owner",
+    "ticket",
+    "sent_at",
+    "sent_until",
+    "settled_at",
+    "reserved",
+    "priced",
+    "latency_ms",
+    "error_class",
+    "model",
+    "provider",
+)
+_ANSWER_FIELDS = (
+    *_STATE_FIELDS,
+    "response",
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "cost",
+)
+
+
+def _same_send(call: LlmCall, row: JournalRow) -> bool:
+    return (call.owner, call.ticket) == (row.owner[:120], row.ticket)
+
+
+def _same_payer(call: LlmCall, row: JournalRow) -> bool:
+    return (call.analysis_id, call.project_id) == (row.session, row.project)
+
+
+def _describe(call: LlmCall, row: JournalRow) -> None:
+    """What is known of a call before its outcome."""
+    call.analysis_id, call.project_id = row.session, row.project
+    call.purpose = row.purpose[:20]
+    call.provider = clean(row.provider)[:80]
+    call.model = clean(row.model)[:120]
+    call.prompt_version = row.prompt_version[:40]
+    call.owner, call.ticket = row.owner[:120], row.ticket
+
+
+def _tokens(count: int) -> int:
+    return min(max(0, count), MOST_TOKENS)

@@ -144,6 +144,7 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
     scope = CallScope(
         workspace=session.project.workspace_id,
         session=session.pk,
+        project=session.project_id,
         owner=owner_name(),
         should_stop=should_stop,
     )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64 as b64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import httpx2
@@ -35,6 +36,14 @@ NOT_COMPATIBLE = "the answer is not one of an OpenAI-compatible server"
 
 _WIRE_ERRORS = (OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, aiohttp.ClientError, OSError)
 """What a request may end with; the SDK lets some of its transport's own errors through."""
+
+KEPT_AS = "openclio"
+"""The metadata key under which a stored completion carries our name for it."""
+
+NOT_KEPT = frozenset({400, 404, 405, 501})
+"""What servers without stored completions answer when they are asked for one."""
+
+_Send = Callable[[AsyncOpenAI, RequestOptions], Awaitable[httpx2.Response]]
 
 _OPTIONS: RequestOptions = {}
 _NO_KEY: RequestOptions = {"headers": {"Authorization": Omit()}}
@@ -68,6 +77,21 @@ class OpenAICompatibleClient:
         }
         return read_vectors(await self._post(deployment, "/embeddings", request), len(texts))
 
+    async def find(self, deployment: Deployment, name: str) -> WireAnswer | None:
+        """The stored completion with our name in its metadata, ``None`` when there is none.
+
+        OpenAI's API reference, "List Chat Completions". Servers without it answer 4xx, which is
+        the same as having nothing. Raises :class:`Fault` when the server could not be asked.
+        """
+        path = f"/chat/completions?{urlencode({f'metadata[{KEPT_AS}]': name, 'limit': 1})}"
+        try:
+            listed = await self._get(deployment, path)
+        except Fault as fault:
+            if fault.status is not None and fault.status in NOT_KEPT:
+                return None
+            raise
+        return read_kept(listed, name, self._now())
+
     async def aclose(self) -> None:
         """Close every connection."""
         clients = list(self._open.values())
@@ -78,15 +102,25 @@ class OpenAICompatibleClient:
     async def _post(
         self, deployment: Deployment, path: str, body: Mapping[str, Any]
     ) -> Mapping[str, Any]:
+        return await self._exchange(
+            deployment,
+            lambda sdk, options: sdk.post(
+                path, cast_to=httpx2.Response, body=body, options=options
+            ),
+        )
+
+    async def _get(self, deployment: Deployment, path: str) -> Mapping[str, Any]:
+        return await self._exchange(
+            deployment,
+            lambda sdk, options: sdk.get(path, cast_to=httpx2.Response, options=options),
+        )
+
+    async def _exchange(self, deployment: Deployment, send: _Send) -> Mapping[str, Any]:
         # The fault is raised outside the handler, so that no SDK exception, whose text may
         # repeat a key or a foreign page, hangs on to it as context.
         try:
-            response = await self._sdk(deployment).post(
-                path,
-                cast_to=httpx2.Response,
-                body=body,
-                options=_OPTIONS if deployment.api_key else _NO_KEY,
-            )
+            options = _OPTIONS if deployment.api_key else _NO_KEY
+            response = await send(self._sdk(deployment), options)
             parsed = _json(response.content)
         except AddressRefused as error:
             fault = Fault(ErrorClass.BAD_REQUEST, error.message, sent=False)
@@ -162,6 +196,9 @@ def chat_body(model: str, wire: WireChat) -> dict[str, Any]:
     }
     if wire.temperature is not None:
         body["temperature"] = wire.temperature
+    if wire.keep_as:
+        body["store"] = True
+        body["metadata"] = {KEPT_AS: wire.keep_as}
     if wire.schema is not None:
         body["response_format"] = {
             "type": "json_schema",
@@ -209,6 +246,18 @@ def read_chat(body: Mapping[str, Any], now: datetime) -> WireAnswer:
         tokens_cached=_count(details.get("cached_tokens")) if isinstance(details, Mapping) else 0,
         model=str(body.get("model") or ""),
     )
+
+
+def read_kept(body: Mapping[str, Any], name: str, now: datetime) -> WireAnswer | None:
+    """The first stored completion of a list; one that carries another name is not ours."""
+    data = body.get("data")
+    first = data[0] if isinstance(data, list) and data else None
+    if not isinstance(first, Mapping):
+        return None
+    metadata = first.get("metadata")
+    if not isinstance(metadata, Mapping) or metadata.get(KEPT_AS) != name:
+        return None
+    return read_chat(first, now)
 
 
 def read_vectors(body: Mapping[str, Any], count: int) -> WireVectors:

@@ -23,9 +23,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from providers.clients import plausible
-from providers.clients.openai_compatible import chat_body, read_chat, read_vectors
+from providers.clients.openai_compatible import (
+    KEPT_AS,
+    chat_body,
+    read_chat,
+    read_kept,
+    read_vectors,
+)
 from providers.gateway.errors import ErrorClass, Fault, classify_response
 from providers.gateway.types import Deployment, WireAnswer, WireChat, WireVectors
+
+MOST_KEPT = 100_000
+"""Completions a scripted provider stores."""
 
 
 class Act(StrEnum):
@@ -121,6 +130,7 @@ class Script:
         self.requests = 0
         self.acts: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
+        self.kept: dict[str, dict[str, Any]] = {}
 
     def next_step(self, body: Mapping[str, Any]) -> Step:
         """What happens to this request, with its whole latency in ``seconds``."""
@@ -287,6 +297,10 @@ class ScriptedClient:
         }
         await self._play(deployment, body)
         return read_vectors(self.script.embeddings(body), len(texts))
+
+    async def find(self, deployment: Deployment, name: str) -> WireAnswer | None:
+        """The answer kept under a name."""
+        return read_kept({"data": self.script.find({KEPT_AS: name}, 1)}, name, datetime.now(UTC))
 
     async def aclose(self) -> None:
         """Nothing is held."""

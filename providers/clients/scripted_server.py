@@ -53,6 +53,8 @@ class ScriptedServer:
         """Listen; gives back the base URL, which ends in ``/v1``. Port 0 takes a free one."""
         app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/v1/chat/completions", self._stored)
+        app.router.add_get("/v1/chat/completions/{id}/messages", self._messages)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._stats)
@@ -74,6 +76,25 @@ class ScriptedServer:
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         return await self._play(request, lambda _, body: self.script.embeddings(body))
+
+    async def _stored(self, request: web.Request) -> web.Response:
+        """OpenAI's "List Chat Completions": stored ones, by metadata."""
+        wanted = {
+            key.removeprefix("metadata[").removesuffix("]"): value
+            for key, value in request.query.items()
+            if key.startswith("metadata[")
+        }
+        limit = request.query.get("limit", "20")
+        found = self.script.find(wanted, int(limit) if limit.isdecimal() else 20)
+        return web.json_response({"object": "list", "data": found, "has_more": False})
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        """The messages of a stored completion: here its answer alone."""
+        kept = self.script.kept.get(request.match_info["id"])
+        if kept is None:
+            return web.json_response({"error": {"code": "not_found"}}, status=404)
+        messages = [{"id": f"{kept['id']}-0", **kept["choices"][0]["message"]}]
+        return web.json_response({"object": "list", "data": messages, "has_more": False})
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "scripted"}]})

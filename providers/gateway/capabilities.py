@@ -24,7 +24,7 @@ class Capabilities:
     base64: bool = True
     token_field: str = TOKEN_FIELDS[0]
 
-    def wire(self, call: ChatCall, schema_text: str, limit: float) -> WireChat:
+    def wire(self, call: ChatCall, schema_text: str, limit: float, keep_as: str = "") -> WireChat:
         """The call in the form this server takes."""
         formatted = self.schema is not False
         return WireChat(
@@ -38,6 +38,7 @@ class Capabilities:
             purpose=call.purpose,
             payload=call.payload,
             timeout=limit,
+            keep_as=keep_as,
         )
 
     def learn(self, fault: Fault, wire: WireChat) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64 as b64
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,8 +12,8 @@ import numpy as np
 from providers.gateway.capabilities import Capabilities
 from providers.gateway.dispatch import Dispatcher, Done, Job
 from providers.gateway.errors import CallError, ErrorClass, Fault
-from providers.gateway.fingerprint import fingerprint, texts_hash
-from providers.gateway.journal import JournalRow
+from providers.gateway.fingerprint import byte_count, fingerprint, texts_hash
+from providers.gateway.journal import JournalRow, StoredAnswer
 from providers.gateway.types import (
     CallScope,
     Client,
@@ -85,6 +86,7 @@ class Embedder:
 
     async def _one(self, batch: Sequence[str], route: Route, scope: CallScope) -> Done[WireVectors]:
         content = texts_hash(batch)
+        size = sum(byte_count(text) for text in batch)
 
         def row(target: Deployment) -> JournalRow:
             model = target.embedding_model or target.model
@@ -92,6 +94,8 @@ class Embedder:
                 fingerprint=fingerprint(scope.workspace, target, model, content),
                 workspace=scope.workspace,
                 session=scope.session,
+                project=scope.project,
+                reserved=self._price(target, model, size, 0, 0),
                 purpose="embeddings",
                 provider=target.provider,
                 model=model,
@@ -101,12 +105,13 @@ class Embedder:
 
         def settle(target: Deployment, reply: WireVectors, row: JournalRow) -> JournalRow:
             cost = self._price(target, row.model, reply.tokens_in, 0, 0)
-            return replace(row, tokens_in=reply.tokens_in, cost=cost)
+            packed = pack(reply.vectors)
+            return replace(row, tokens_in=reply.tokens_in, cost=cost, response=packed)
 
         async def perform(target: Deployment, limit: float) -> WireVectors:
             return await self._adapted(target, batch, limit)
 
-        return await self._dispatch.run(Job(row, perform, settle), route, scope)
+        return await self._dispatch.run(Job(row, perform, settle, unpack), route, scope)
 
     async def _adapted(self, target: Deployment, batch: Sequence[str], limit: float) -> WireVectors:
         client, known = self._client(target), self._capabilities(target)
@@ -148,17 +153,30 @@ def unit_rows(vectors: Matrix, count: int) -> Matrix:
     return scaled.astype(np.float32)
 
 
+def pack(vectors: Matrix) -> str:
+    """Vectors as the journal keeps them, bit for bit: their width, then base64 of the numbers."""
+    numbers = b64.b64encode(np.ascontiguousarray(vectors, dtype="<f4").tobytes())
+    return f"{vectors.shape[1]}:{numbers.decode('ascii')}"
+
+
+def unpack(answer: StoredAnswer) -> WireVectors:
+    """The reverse of :func:`pack`."""
+    width, _, numbers = answer.text.partition(":")
+    flat = np.frombuffer(b64.b64decode(numbers), dtype="<f4").astype(np.float32)
+    return WireVectors(flat.reshape(-1, int(width)), answer.tokens_in)
+
+
 def _joined(done: Sequence[Done[WireVectors]], target: Deployment) -> EmbedResult:
     widths = {one.reply.vectors.shape[1] for one in done}
     if len(widths) > 1:
         raise CallError(ErrorClass.BAD_ANSWER, "The model's vectors differ in length.")
-    costs = [one.row.cost for one in done]
+    costs = [0.0 if one.replayed else one.row.cost for one in done]
     return EmbedResult(
         vectors=np.vstack([one.reply.vectors for one in done]),
         model=target.embedding_model or target.model,
         tokens_in=sum(one.reply.tokens_in for one in done),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
-        calls=len(done),
+        calls=sum(not one.replayed for one in done),
     )
 
 

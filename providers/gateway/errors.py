@@ -117,6 +117,21 @@ class Fault(Exception):
         self.rejected = rejected
 
 
+def maybe_billed(fault: Fault) -> bool:
+    """Whether the provider may have billed a send that brought no answer.
+
+    Not when nothing left (refused, no name, no connection, stopped before), and not for an answer
+    with an error status: those are free at every provider. Yes when the answer was cut off, or
+    came and could not be used.
+    """
+    return fault.sent and (fault.status is None or fault.status < 300)
+
+
+def is_outage(error_class: ErrorClass) -> bool:
+    """Whether calls that end so speak of a provider that is down; a rate limit does not."""
+    return TRAITS[error_class].retryable and error_class is not ErrorClass.RATE_LIMIT
+
+
 class CallError(Exception):
     """A call ended without a usable answer after everything the route allows was tried.
 

@@ -45,3 +45,8 @@ def fingerprint(workspace: int, target: Deployment, model: str, content: str) ->
     """The journal's key. The workspace is part of it: no answer crosses workspaces."""
     parts = f"{workspace}\n{target.provider}\n{model}\n{content}"
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def byte_count(text: str) -> int:
+    """Bytes of a text in UTF-8: no fewer than its tokens, since no tokeniser makes two of one."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))

@@ -11,9 +11,9 @@ from providers.gateway.capabilities import Capabilities
 from providers.gateway.dispatch import Clock, Dispatcher, Done, Job, SystemClock
 from providers.gateway.embedding import Embedder, EmbedLimits
 from providers.gateway.errors import CallError, ErrorClass, Fault
-from providers.gateway.fingerprint import canonical, content_hash, fingerprint
+from providers.gateway.fingerprint import byte_count, canonical, content_hash, fingerprint
 from providers.gateway.flight import SingleFlight
-from providers.gateway.journal import Journal, JournalRow
+from providers.gateway.journal import Journal, JournalRow, StoredAnswer
 from providers.gateway.retry import RetryPolicy
 from providers.gateway.types import (
     CallScope,
@@ -34,6 +34,12 @@ LARGEST_ANSWER = 8_192
 
 MOST_VARIANTS = 8
 """How often a question whose stored answers are all bad is put again over time."""
+
+FRAME_TOKENS = 16
+"""Tokens around a message: its role and marks, generously."""
+
+NOTE_TOKENS = 64
+"""Tokens of the sentence that introduces a schema in text."""
 
 Price = Callable[[Deployment, str, int, int, int], float | None]
 """(deployment, model, tokens in, tokens out, of those in: cached) -> US dollars or ``None``."""
@@ -204,11 +210,15 @@ class Gateway:
         content: str,
         scope: CallScope,
     ) -> Job[WireAnswer]:
+        size = prompt_bound(call, schema_text)
+
         def row(target: Deployment) -> JournalRow:
             return JournalRow(
                 fingerprint=keys[target.id],
                 workspace=scope.workspace,
                 session=scope.session,
+                project=scope.project,
+                reserved=self._price(target, target.model, size, call.max_tokens, 0),
                 purpose=call.purpose,
                 provider=target.provider,
                 model=target.model,
@@ -218,7 +228,11 @@ class Gateway:
             )
 
         async def perform(target: Deployment, limit: float) -> WireAnswer:
-            return await self._adapted(target, call, schema_text, limit)
+            keep_as = keys[target.id] if target.reconciles else ""
+            return await self._adapted(target, call, schema_text, limit, keep_as)
+
+        async def find(target: Deployment, row: JournalRow) -> WireAnswer | None:
+            return await self.client(target).find(target, row.fingerprint)
 
         def settle(target: Deployment, answer: WireAnswer, row: JournalRow) -> JournalRow:
             return replace(
@@ -236,16 +250,21 @@ class Gateway:
                 ),
             )
 
-        return Job(row, perform, settle)
+        return Job(row, perform, settle, _wire_answer, find)
 
     async def _adapted(
-        self, target: Deployment, call: ChatCall, schema_text: str, limit: float
+        self,
+        target: Deployment,
+        call: ChatCall,
+        schema_text: str,
+        limit: float,
+        keep_as: str,
     ) -> WireAnswer:
         """Send, and where the server refuses one of our parameters, learn it and send again."""
         client = self.client(target)
         known = self.capabilities(target)
         for _ in range(4):
-            wire = known.wire(call, schema_text, limit)
+            wire = known.wire(call, schema_text, limit, keep_as)
             try:
                 return await client.chat(target, wire)
             except Fault as fault:
@@ -275,6 +294,26 @@ def _validated(call: ChatCall, route: Route) -> str:
     except ValueError:
         raise CallError(ErrorClass.BAD_REQUEST, "The answer's schema is not valid.") from None
     return schema_text
+
+
+def prompt_bound(call: ChatCall, schema_text: str) -> int:
+    """No fewer tokens than the prompt can have, at little cost.
+
+    Tokenisers of today work on bytes and never make two tokens of one; a message's frame takes
+    a few more. The schema counts as well, since some servers are sent it as text.
+    """
+    texts = [message.content for message in call.messages] + [schema_text]
+    return sum(byte_count(text) + FRAME_TOKENS for text in texts) + NOTE_TOKENS
+
+
+def _wire_answer(answer: StoredAnswer) -> WireAnswer:
+    return WireAnswer(
+        answer.text,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        tokens_cached=answer.tokens_cached,
+        model=answer.model,
+    )
 
 
 def _next_step(reading: answers.Reading, steps: Sequence[str], replayed: bool) -> str:
@@ -317,8 +356,8 @@ def _from_done(done: Done[WireAnswer]) -> _Asked:
         done.reply.tokens_out,
         done.reply.tokens_cached,
         done.row.cost,
-        replayed=False,
-        attempts=done.row.attempt,
+        replayed=done.replayed,
+        attempts=0 if done.replayed else done.row.attempt,
         latency_ms=done.row.latency_ms or 0,
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeVar
@@ -25,7 +25,12 @@ class JournalRow:
 
     A group may hold several rows of one fingerprint (``failed``, then ``sent`` for the retry):
     they are to be applied in order. ``attempt`` counts sends from 1. ``cost`` is in US dollars,
-    ``None`` when the price is unknown. Rows of state ``failed`` carry class and cause.
+    ``None`` when the price is unknown. Rows of state ``failed`` carry class and cause, and
+    ``in_doubt`` where the provider may have billed the send all the same, or ``unsent`` where
+    nothing left. ``ticket`` tells the
+    sends of one ``owner`` apart. An intent carries ``reserved``, the most it can cost in US
+    dollars (``None`` when unpriced), and ``open_for``, the seconds until its answer can no longer
+    come. ``found`` marks an answer that an earlier send had brought and the provider had kept.
     """
 
     fingerprint: str
@@ -47,6 +52,13 @@ class JournalRow:
     message: str = ""
     attempt: int = 1
     owner: str = ""
+    project: int | None = None
+    ticket: int = 0
+    reserved: float | None = 0.0
+    open_for: float = 150.0
+    in_doubt: bool = False
+    unsent: bool = False
+    found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +73,35 @@ class StoredAnswer:
     cost: float | None = None
 
 
+Word = Literal["go", "wait", "answered", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the journal says to an intent.
+
+    ``go``: it is committed, send; ``doubted`` is then how many seconds ago a send of this call
+    was cut off, ``None`` when none was. ``wait``: somebody else is asking the same, or calls now
+    out hold the room under a limit; look again. ``answered``: here is the ``answer``.
+    ``refused``: a limit forbids it, as ``text`` says.
+    """
+
+    word: Word = "go"
+    text: str = ""
+    answer: StoredAnswer | None = None
+    doubted: float | None = None
+
+
+GO = Verdict()
+
+Verdicts = Mapping[int, Verdict]
+"""What is not a plain ``go``, by ticket."""
+
+
 class JournalStore(Protocol):
     """Where rows live. Called from one thread of its own, never from the event loop."""
 
-    def write(self, rows: Sequence[JournalRow]) -> None:
+    def write(self, rows: Sequence[JournalRow]) -> Verdicts:
         """Commit the rows durably, in order, in one transaction."""
         ...
 
@@ -82,8 +119,8 @@ class Journal(Protocol):
 
     async def lookup(self, fingerprints: Sequence[str]) -> dict[str, StoredAnswer]: ...
 
-    async def write(self, row: JournalRow) -> None:
-        """Return once the row is committed."""
+    async def write(self, row: JournalRow) -> Verdict:
+        """Return once the row is committed, or an intent was decided on."""
         ...
 
     def post(self, row: JournalRow) -> None:
@@ -101,10 +138,11 @@ class MemoryStore:
         self.history: list[JournalRow] = []
         self.groups: list[int] = []
 
-    def write(self, rows: Sequence[JournalRow]) -> None:
+    def write(self, rows: Sequence[JournalRow]) -> Verdicts:
         self.groups.append(len(rows))
         self.history.extend(rows)
         self.rows.update((row.fingerprint, row) for row in rows)
+        return {}
 
     def read(self, fingerprints: Sequence[str]) -> dict[str, StoredAnswer]:
         found = {key: self.rows[key] for key in fingerprints if key in self.rows}
@@ -234,7 +272,7 @@ class GroupCommitJournal:
     ) -> None:
         self._store = store
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._writes: _Group[JournalRow, None] = _Group(
+        self._writes: _Group[JournalRow, Verdicts] = _Group(
             store.write, self._thread, linger=linger, limit=max_rows, retry_for=retry_for
         )
         self._reads: _Group[str, dict[str, StoredAnswer]] = _Group(
@@ -248,9 +286,10 @@ class GroupCommitJournal:
         found = await asyncio.shield(self._reads.add(fingerprints))
         return {key: found[key] for key in fingerprints if key in found}
 
-    async def write(self, row: JournalRow) -> None:
-        """Return once the row is committed."""
-        await asyncio.shield(self._writes.add([row]))
+    async def write(self, row: JournalRow) -> Verdict:
+        """Return once the row is committed, or an intent was decided on."""
+        verdicts = await asyncio.shield(self._writes.add([row]))
+        return verdicts.get(row.ticket, GO)
 
     def post(self, row: JournalRow) -> None:
         """Commit the row soon, without waiting for it."""

@@ -51,9 +51,14 @@ class Attempts:
         return wait
 
     def _wait(self, fault: Fault, retry: int) -> float | None:
-        told = fault.retry_after
+        told = told_wait(fault)
         if told is not None:
             if told > self.policy.longest_wait:
                 return None
             return told + self.rng.uniform(0, 0.1 * told)
         return self.rng.uniform(0, min(self.policy.ceiling, self.policy.base * 2**retry))
+
+
+def told_wait(fault: Fault) -> float | None:
+    """Seconds the provider asked us to wait (Retry-After), ``None`` when it did not say."""
+    return fault.retry_after

@@ -74,6 +74,7 @@ class Deployment:
     ``kind`` selects the client. Prices are US dollars per million tokens, ``None`` when unknown.
     ``supports_schema`` is ``None`` until learned. ``allow_private`` permits private addresses.
     ``journaled`` is off for engines inside the process, whose answers cost nothing to repeat.
+    ``reconciles``: the provider is asked to keep answers, so that one that was lost can be found.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Deployment:
     proxy: str = field(default="", repr=False)
     allow_private: bool = False
     journaled: bool = True
+    reconciles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +115,12 @@ class CallScope:
 
     ``workspace`` goes into the fingerprint, so that no answer crosses workspaces. ``owner``
     names the process that holds the call. ``should_stop`` is asked before each attempt and
-    while waiting.
+    while waiting. ``project`` says whose limits hold besides the session's.
     """
 
     workspace: int
     session: int | None = None
+    project: int | None = None
     owner: str = ""
     should_stop: Callable[[], bool] = never
 
@@ -182,6 +185,7 @@ class WireChat:
     """One request as a client sends it. ``schema`` is ``None`` where only text is asked for.
 
     ``temperature`` ``None`` leaves the parameter out; ``token_field`` names the length limit.
+    ``keep_as``, if given, has the provider keep the answer under that name.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -192,6 +196,7 @@ class WireChat:
     purpose: str = ""
     payload: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
+    keep_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +227,9 @@ class Client(Protocol):
     async def embed(
         self, deployment: Deployment, texts: Sequence[str], *, base64: bool, timeout: float
     ) -> WireVectors: ...
+
+    async def find(self, deployment: Deployment, name: str) -> WireAnswer | None:
+        """The answer that the provider kept under a name, ``None`` when it has none."""
+        ...
 
     async def aclose(self) -> None: ...

@@ -1,6 +1,7 @@
 """Changes to providers, limits and the books of spending. Every door calls these."""
 
 from providers.services.limits import LimitState, limit_states, newly_near, room, set_limit
+from providers.services.lost import doubt_lost_calls, tick
 from providers.services.providers import (
     ProviderInput,
     checked_address,
@@ -16,6 +17,7 @@ __all__ = [
     "ProviderInput",
     "checked_address",
     "deployment_config",
+    "doubt_lost_calls",
     "limit_states",
     "newly_near",
     "room",
@@ -24,4 +26,5 @@ __all__ = [
     "set_limit",
     "stored_key",
     "test_provider",
+    "tick",
 ]

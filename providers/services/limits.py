@@ -14,7 +14,7 @@ from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
 from core.errors import Invalid
 from providers.models import Period, SpendBook, SpendLimit
-from providers.services.books import PERIODS, period_key
+from providers.services.books import PERIODS, Shortage, period_key
 
 NEAR = Decimal("0.8")
 """The share of a limit from which a person is warned, once per period."""
@@ -23,6 +23,11 @@ LARGEST = Decimal(1_000_000)
 """The largest limit that can be set, in US dollars."""
 
 WHEN = {Period.ALL.value: "in all", Period.DAY.value: "today", Period.MONTH.value: "this month"}
+FREED = {
+    Period.ALL.value: "",
+    Period.DAY.value: ", or wait until midnight UTC",
+    Period.MONTH.value: ", or wait for the next month (UTC)",
+}
 NEEDED = {"analysis": Role.ANALYST, "project": Role.OWNER, "workspace": Role.OWNER}
 
 
@@ -128,6 +133,25 @@ def _check(workspace: Workspace, scope: str, period: str, amount: Decimal | None
         raise Invalid(fields={"period": f"For this the period is {choices}."})
     if amount is not None and not (amount.is_finite() and 0 <= amount <= LARGEST):
         raise Invalid(fields={"amount": "Enter an amount from 0 to 1,000,000 US dollars."})
+
+
+def refusal(short: Shortage, cost: Decimal) -> str:
+    """Why a call may not be sent: which limit it does not fit under."""
+    limit = short.limit
+    state = LimitState(limit.scope, limit.period, limit.amount, short.used)
+    return (
+        f"The next call may cost {dollars(cost)}, which does not fit under {state.name}: "
+        f"{state.text}. Raise the limit to go on{FREED[limit.period]}."
+    )
+
+
+def unpriced_refusal(limit: SpendLimit, model: str) -> str:
+    """Why a call of unknown price may not be sent under a limit."""
+    state = LimitState(limit.scope, limit.period, limit.amount)
+    return (
+        f"The price of {model[:80]} is unknown, so {state.name} of {dollars(limit.amount)} cannot "
+        "be kept. Enter a price at the provider, or remove the limit."
+    )
 
 
 def limit_states(scopes: Sequence[str]) -> list[LimitState]:

@@ -138,11 +138,12 @@ def test_a_final_failure_is_not_an_answer(journal: DatabaseJournal) -> None:
 
 
 def test_what_another_process_left_unanswered_counts_as_repeated(journal: DatabaseJournal) -> None:
-    journal.write([sent("a"), sent("b"), sent("c")])
-    journal.write([answered(sent("b")), failed(sent("c"))])
-    journal.write([sent(key, owner="host:2:2") for key in "abc"])
+    journal.write([sent("a", open_for=0), sent("b"), sent("c")])
+    journal.write([answered(sent("b"), response=""), failed(sent("c"))])
+    journal.write([sent(key, owner="host:2:2", open_for=0) for key in "ac"])
     repeats = dict(LlmCall.objects.values_list("fingerprint", "repeats"))
     assert [repeats[key * 64] for key in "abc"] == [1, 0, 0]
+    assert journal.read(["b" * 64]) == {}
     journal.write([sent("a", owner="host:3:3")])
     assert LlmCall.objects.get(fingerprint="a" * 64).repeats == 2
     journal.write([answered(sent("a", owner="host:3:3"))])
@@ -165,7 +166,7 @@ def test_nothing_is_written_when_a_row_of_the_group_cannot_be(
     def away(rows: Any) -> None:
         raise DatabaseError("away")
 
-    monkeypatch.setattr(journal, "_note", away)
+    monkeypatch.setattr("providers.runner.Ledger.save", away)
     with pytest.raises(DatabaseError):
         journal.write([sent("a"), failed(sent("b"))])
     assert not LlmCall.objects.exists()

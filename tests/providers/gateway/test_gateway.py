@@ -8,7 +8,7 @@ import pytest
 
 from providers.clients.scripted import Act, Scenario, ScriptedClient, Step
 from providers.gateway.errors import CallError, ErrorClass, Fault
-from providers.gateway.journal import JournalRow, MemoryStore
+from providers.gateway.journal import JournalRow, MemoryStore, Verdicts
 from providers.gateway.types import (
     CallScope,
     Deployment,
@@ -42,9 +42,9 @@ async def test_the_intent_is_committed_before_bytes_leave() -> None:
     order: list[str] = []
 
     class Store(MemoryStore):
-        def write(self, rows: Sequence[JournalRow]) -> None:
+        def write(self, rows: Sequence[JournalRow]) -> Verdicts:
             order.extend(row.state for row in rows)
-            super().write(rows)
+            return super().write(rows)
 
     class Watched(ScriptedClient):
         async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer:
@@ -330,7 +330,8 @@ async def test_a_call_cancelled_on_the_wire_stays_in_doubt() -> None:
     call.cancel()
     await asyncio.wait([call])
     await bench.settled()
-    assert bench.states() == [("sent", "")]
+    assert bench.states() == [("sent", ""), ("failed", "cancelled")]
+    assert [row.in_doubt for row in bench.store.history] == [False, True]
 
 
 async def test_a_bare_429_is_quota_unless_the_provider_answers_meanwhile() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from providers.gateway.journal import GroupCommitJournal, JournalRow, MemoryStore
+from providers.gateway.journal import GroupCommitJournal, JournalRow, MemoryStore, Verdicts
 
 
 def row(key: str, state: str = "sent") -> JournalRow:
@@ -47,9 +47,9 @@ async def test_write_returns_only_after_the_commit() -> None:
     gate = threading.Event()
 
     class Slow(MemoryStore):
-        def write(self, rows: Sequence[JournalRow]) -> None:
+        def write(self, rows: Sequence[JournalRow]) -> Verdicts:
             gate.wait(2)
-            super().write(rows)
+            return super().write(rows)
 
     store = Slow()
     journal = GroupCommitJournal(store, linger=0)
@@ -64,9 +64,9 @@ async def test_write_returns_only_after_the_commit() -> None:
 
 async def test_order_is_kept_across_groups() -> None:
     class Slow(MemoryStore):
-        def write(self, rows: Sequence[JournalRow]) -> None:
+        def write(self, rows: Sequence[JournalRow]) -> Verdicts:
             time.sleep(0.01)
-            super().write(rows)
+            return super().write(rows)
 
     store = Slow()
     journal = GroupCommitJournal(store, linger=0, max_rows=2)
@@ -93,11 +93,11 @@ async def test_a_store_that_fails_for_a_while_loses_nothing() -> None:
     class Flaky(MemoryStore):
         failures = 2
 
-        def write(self, rows: Sequence[JournalRow]) -> None:
+        def write(self, rows: Sequence[JournalRow]) -> Verdicts:
             if self.failures:
                 self.failures -= 1
                 raise OSError("disk full")
-            super().write(rows)
+            return super().write(rows)
 
     store = Flaky()
     journal = GroupCommitJournal(store, linger=0, retry_for=5)
@@ -108,7 +108,7 @@ async def test_a_store_that_fails_for_a_while_loses_nothing() -> None:
 
 async def test_a_store_that_stays_down_fails_the_callers() -> None:
     class Broken(MemoryStore):
-        def write(self, rows: Sequence[JournalRow]) -> None:
+        def write(self, rows: Sequence[JournalRow]) -> Verdicts:
             raise OSError("gone")
 
     journal = GroupCommitJournal(Broken(), linger=0, retry_for=0.05)
