@@ -69,8 +69,28 @@ class RunParams(BaseModel):
     vectors: Literal["auto", "local", "minilm"] = "auto"
     """Where vectors come from when the provider offers none: ``auto`` is ``local``, the weighted
     words of the analysis itself; ``minilm`` is the optional small model (``pipeline/minilm.py``)."""
+    spread_over: int | None = Field(default=None, ge=1)
+    """Conversations of the data set among which ``limit`` are chosen, spread evenly; without it
+    the first are taken."""
     identity: str = ""
     """Recognises the same work started again from the command line."""
+
+
+def places(params: RunParams, *, total: int, seed: int, first: int, last: int) -> dict[int, int]:
+    """Positions in the data set of a range of an analysis, each with its position in the analysis.
+
+    A spread sample takes one conversation of each of ``total`` equal stretches, drawn by the seed
+    (stratified sampling; Cochran, Sampling Techniques, 1977, section 5.3).
+    """
+    of = params.spread_over
+    if of is None or of <= total:
+        return {position: position for position in range(first, last)}
+    found: dict[int, int] = {}
+    for position in range(first, last):
+        start, end = position * of // total, (position + 1) * of // total
+        drawn = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
+        found[start + int.from_bytes(drawn) % (end - start)] = position
+    return found
 
 
 def batch_size(total: int) -> int:

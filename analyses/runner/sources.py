@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from analyses.models import AnalysisItem, AnalysisSession, FacetValue, Outcome
 from analyses.pipeline.records import FacetAnswer, FacetSpec, Source, TreeNode
-from analyses.selectors.asked import facets_of, source_of
+from analyses.selectors.asked import facets_of, places_of, source_of
 from projects.models import Conversation
 
 
@@ -28,10 +28,12 @@ class ReadRows:
 
 def sources(session: AnalysisSession, first: int, last: int) -> list[tuple[int, Source]]:
     """Conversations of a range of positions, with their primary keys."""
-    rows = Conversation.objects.filter(
-        dataset=session.dataset_id, position__gte=first, position__lt=last
-    ).order_by("position")
-    return [(row.pk, source_of(row)) for row in rows]
+    own = places_of(session, first, last)
+    rows = Conversation.objects.filter(dataset=session.dataset_id, position__in=own)
+    return [
+        (row.pk, replace(source_of(row), position=own[row.position]))
+        for row in rows.order_by("position")
+    ]
 
 
 def specs(session: AnalysisSession) -> tuple[FacetSpec, ...]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
+from analyses import plan
+from analyses.models import AnalysisSession
 from analyses.pipeline.records import FacetSpec, Source, Turn
 from projects.models import Conversation
 from templates_app.models import TemplateVersion
@@ -45,4 +47,15 @@ def facets_of(version: TemplateVersion) -> tuple[FacetSpec, ...]:
             high=facet.high,
         )
         for facet in version.facets.all()
+    )
+
+
+def places_of(session: AnalysisSession, first: int, last: int) -> dict[int, int]:
+    """Positions in the data set of a range of an analysis, each with its position there."""
+    return plan.places(
+        plan.RunParams.model_validate(session.params),
+        total=session.total,
+        seed=session.seed,
+        first=first,
+        last=last,
     )

@@ -7,6 +7,7 @@ from django.db.models import F, Max
 from analyses import plan
 from analyses.events import BatchSaved
 from analyses.models import AnalysisItem, AnalysisSession, Batch, Outcome
+from analyses.selectors.asked import places_of
 from analyses.services.progress import count, move
 from core import work
 from core.events import publish
@@ -96,7 +97,8 @@ def _skip(session: AnalysisSession, batch: Batch) -> None:
 
 def _named(batch: Batch) -> str:
     row = Conversation.objects.filter(
-        dataset=batch.session.dataset_id, position=batch.first
+        dataset=batch.session.dataset_id,
+        position__in=places_of(batch.session, batch.first, batch.first + 1),
     ).first()
     name = f" ({clean(row.external_id)[:80]})" if row else ""
     return f"Conversation {batch.first + 1}{name} was set aside. {batch.error}"[:400]
@@ -104,14 +106,13 @@ def _named(batch: Batch) -> str:
 
 def _skip_unprepared(session: AnalysisSession, batch: Batch, error: str) -> int:
     """Give an outcome to conversations that were never prepared; returns how many."""
-    rows = Conversation.objects.filter(
-        dataset=session.dataset_id, position__gte=batch.first, position__lt=batch.last
-    )
+    own = places_of(session, batch.first, batch.last)
+    rows = Conversation.objects.filter(dataset=session.dataset_id, position__in=own)
     made = AnalysisItem.objects.bulk_create(
         AnalysisItem(
             session=session,
             conversation_id=pk,
-            position=position,
+            position=own[position],
             outcome=Outcome.FAILED,
             error_class="worker",
             error=error,
