@@ -50,7 +50,7 @@ def list_datasets(
     request: ApiRequest, slug: str, cursor: str | None = None, limit: int = 50
 ) -> Any:
     """The data sets of a project."""
-    return page(selectors.project(request.auth, slug).datasets.all(), cursor, limit)
+    return page(selectors.datasets(selectors.project(request.auth, slug)), cursor, limit)
 
 
 @router.post("/{slug:slug}/datasets", response={202: DatasetOut})

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from analyses.models import AnalysisItem, AnalysisSession
 from analyses.selectors.explore import listing_for
-from analyses.selectors.listing import RowListing
+from analyses.selectors.listing import ArrayListing, RowListing
 from core.errors import Invalid
 from projects.models import Dataset, Project
 
@@ -60,6 +60,7 @@ def items(
     listing = listing_for(session, matching)
     if isinstance(listing, RowListing):
         return rows.filter(pk__in=listing.rows.order_by().values("pk"))
+    assert isinstance(listing, ArrayListing)
     found = [int(position) for position in listing.positions]
     if len(found) > MOST_POSITIONS:
         raise Invalid(fields={"filter": "The area holds too many. Choose clusters instead."})

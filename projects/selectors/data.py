@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Prefetch, QuerySet, Sum
+from django.db.models import Count, Prefetch, Q, QuerySet, Sum
 
 from accounts.models import User
 from core.errors import NotFound
@@ -19,8 +19,12 @@ PREVIEWED = 8
 def projects(user: User) -> QuerySet[Project]:
     """The person's projects, newest first, with how much is in each. One query."""
     rows = Project.objects.for_user(user).annotate(
-        dataset_total=Count("datasets", distinct=True),
-        analysis_total=Count("analyses", distinct=True),
+        dataset_total=Count("datasets", filter=Q(datasets__deleted_at=None), distinct=True),
+        analysis_total=Count(
+            "analyses",
+            filter=Q(analyses__deleted_at=None, analyses__dataset__deleted_at=None),
+            distinct=True,
+        ),
     )
     # A grouped query forgets the model's own order.
     return rows.order_by("-id")
@@ -37,13 +41,13 @@ def project(user: User, slug: str) -> Project:
 def datasets(project: Project) -> QuerySet[Dataset]:
     """The project's data sets, newest first, each with its imports. Two queries."""
     imports = Prefetch("imports", queryset=Import.objects.order_by("-id"))
-    return project.datasets.prefetch_related(imports)
+    return project.datasets.filter(deleted_at=None).prefetch_related(imports)
 
 
 def dataset(user: User, slug: str, number: int) -> Dataset:
     """One data set by its address; raises :class:`NotFound` for strangers."""
     found = (
-        Dataset.objects.filter(project__in=Project.objects.for_user(user))
+        Dataset.objects.filter(project__in=Project.objects.for_user(user), deleted_at=None)
         .select_related("project__workspace", "created_by")
         .filter(project__slug=slug, number=number)
         .first()
@@ -56,7 +60,7 @@ def dataset(user: User, slug: str, number: int) -> Dataset:
 def conversation(user: User, slug: str, number: int, position: int) -> Conversation:
     """One conversation by its place; raises :class:`NotFound` for strangers."""
     owner = dataset(user, slug, number)
-    found = owner.conversations.filter(position=position).first()
+    found = owner.conversations.filter(position=position, deleted_at=None).first()
     if found is None:
         raise NotFound
     found.dataset = owner
@@ -88,7 +92,7 @@ class DatasetPage:
 
 def overview(project: Project) -> list[dict[str, Any]]:
     """The project's key figures. One query."""
-    rows = project.datasets.filter(status=DatasetStatus.READY)
+    rows = project.datasets.filter(status=DatasetStatus.READY, deleted_at=None)
     sums = rows.aggregate(
         conversations=Sum("conversation_count"), messages=Sum("message_count"), sets=Count("id")
     )
@@ -109,7 +113,8 @@ def dataset_page(dataset: Dataset) -> DatasetPage:
     # Line numbers are only unique within one file, so problems are those of the newest one.
     problems = list(record.problems.all()[:LISTED_PROBLEMS]) if record else []
     ready = dataset.status == DatasetStatus.READY
-    preview = dataset.conversations.defer("messages", "metadata")[:PREVIEWED] if ready else []
+    kept = dataset.conversations.filter(deleted_at=None).defer("messages", "metadata")
+    preview = kept[:PREVIEWED] if ready else []
     return DatasetPage(
         dataset=dataset,
         record=record,

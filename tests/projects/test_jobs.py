@@ -134,7 +134,8 @@ def test_every_item_once_then_the_end(begin, dataset):
     assert not runner.run_job(job.pk)
     job = fresh(job)
     assert (job.status, job.done, job.failed) == (WorkStatus.DONE, 12, 0)
-    assert job.started_at and job.finished_at and not job.owner
+    assert None not in (job.started_at, job.finished_at)
+    assert not job.owner
     assert marks(dataset) == [1] * 12
     kinds = [row["kind"] for row in since(job.topic, 0)]
     assert kinds[0] == "job"
