@@ -125,6 +125,11 @@ def obstacle(session: AnalysisSession) -> tuple[str, str] | None:
             BlockReason.UPGRADE,
             "It was started with another version of OpenClio and goes on when that one works.",
         )
+    if not _has_room(session):
+        return (
+            BlockReason.DISK,
+            "The server's disk is almost full. It goes on by itself when there is room again.",
+        )
     errors = error_count(session) - session.errors_allowed
     seen = session.read_count + session.failed_count
     if errors >= ERROR_COUNT and errors > ERROR_SHARE * seen:
