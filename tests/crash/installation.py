@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,9 +12,13 @@ from pathlib import Path
 import psutil
 
 from core.supervision.warmth import _versions
+from tests.crash.database import Database
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
+
+ASIDE = "OPENCLIO_TEST_ASIDE"
+"""Marks processes of the test itself, which are no members of the installation."""
 
 
 def wait_for(look, seconds, what):
@@ -30,8 +33,11 @@ def wait_for(look, seconds, what):
 class Installation:
     """`serve` on a data directory and a port of its own."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, server="", **extra):
+        """``server`` is the address of a PostgreSQL server to make a database on; without it the
+        database is a file. ``extra`` is added to the environment."""
         self.data = directory / "data"
+        self.database = Database(self.data / "db.sqlite3", server)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -41,6 +47,7 @@ class Installation:
             if key not in {"DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"}
         }
         self.environment |= {"OPENCLIO_DATA_DIR": str(self.data), "SECRET_KEY": "t" * 40}
+        self.environment |= self.database.environment | extra
         # As if the map's code had been compiled: these tests draw none.
         (self.data / "numba").mkdir(parents=True)
         (self.data / "numba" / "warmed.json").write_text(json.dumps(_versions()))
@@ -53,6 +60,10 @@ class Installation:
             env=self.environment,
             **keywords,
         )
+
+    def rows(self, query, *values):
+        """Read the database beside the program."""
+        return self.database.rows(query, *values)
 
     def start(self):
         """Serve, and wait until the web process answers and a worker took a task."""
@@ -82,8 +93,11 @@ class Installation:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.status() != psutil.STATUS_ZOMBIE and (
-                    process.environ().get("OPENCLIO_DATA_DIR") == str(self.data)
+                environment = process.environ()
+                if (
+                    environment.get("OPENCLIO_DATA_DIR") == str(self.data)
+                    and ASIDE not in environment
+                    and process.status() != psutil.STATUS_ZOMBIE
                 ):
                     found.append(process)
             except psutil.Error:
@@ -92,10 +106,7 @@ class Installation:
 
     def beat(self):
         """When a worker last took a canary."""
-        with sqlite3.connect(self.data / "db.sqlite3", timeout=20) as database:
-            return database.execute(
-                "SELECT max(beat_at) FROM core_beat WHERE name LIKE 'canary:%'"
-            ).fetchone()[0]
+        return self.rows("SELECT max(beat_at) FROM core_beat WHERE name LIKE ?", "canary:%")[0][0]
 
     def part(self, name):
         """One member: `web`, `pool`, or below the pool `guard` and its first `worker`."""

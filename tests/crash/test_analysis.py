@@ -1,7 +1,6 @@
 """An analysis whose processes are killed while it runs ends with the result of one left alone."""
 
 import json
-import sqlite3
 import sys
 
 import pytest
@@ -34,11 +33,6 @@ class Sample(Installation):
         """Serve, then start the analysis."""
         self.start()
         assert self.manage("shell", "--no-imports", "-c", BEGIN).wait(60) == 0
-
-    def rows(self, query):
-        """Read the database beside the program."""
-        with sqlite3.connect(self.data / "db.sqlite3", timeout=20) as database:
-            return database.execute(query).fetchall()
 
     def saved(self):
         """Batches whose results are saved, of all that exist."""

@@ -1,0 +1,352 @@
+"""Kills and freezes processes of a stack at work, from a seed, and keeps book of it."""
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+import psutil
+
+from core.crashpoints import POINTS
+from tests.crash.installation import wait_for
+from tests.crash.stack import CONCURRENCY, alive, pid_of
+
+VICTIMS = {
+    "worker": 46,
+    "point": 24,
+    "pool": 5,
+    "guard": 5,
+    "helper": 6,
+    "web": 4,
+    "supervisor": 3,
+    "frozen": 7,
+}
+"""How often which member is hit, in relation to the others."""
+
+WHOLE = ("after_stage_open", "before_artifact", "after_artifact")
+"""Points that only stages on the whole analysis pass."""
+
+LEASE_SECONDS = 30
+IN_FLIGHT = CONCURRENCY + CONCURRENCY // 4
+"""The most calls a process may have journaled and not settled: those on the wire, and a quarter
+more that are about to be sent (``Lane`` in ``providers/gateway/dispatch.py``)."""
+
+RECOVERY_SECONDS = 30
+GIVE_UP_SECONDS = 120
+ENDED = ("completed", "completed_partial", "failed", "cancelled")
+
+
+@dataclass
+class Kill:
+    """One death: who, when, and after how many seconds work went on."""
+
+    victim: str
+    at: float
+    point: str = ""
+    seconds: float | None = None
+    disturbed: bool = False
+    """A frozen process may have held a lock of the database at the time."""
+
+
+@dataclass
+class Frozen:
+    """A host that stood still: its claims then, and when it went on."""
+
+    host: str
+    since: float
+    claims: list
+    pids: list
+    until: float | None = None
+    woken: object = None
+    """The same moment as the database writes it."""
+    lost: list = field(default_factory=list)
+    """Those of its claims that others had taken over before it went on."""
+
+
+class Sampler(threading.Thread):
+    """Looks twenty times a second at who holds what."""
+
+    def __init__(self, stack):
+        super().__init__(daemon=True)
+        self._stack = stack
+        self._ended = threading.Event()
+        self.held = []
+        self.claims = defaultdict(set)
+        self.unanswered = Counter()
+        self.start()
+
+    def run(self):
+        while not self._ended.wait(0.05):
+            with contextlib.suppress(Exception):
+                self.look()
+
+    def look(self):
+        """Who holds what, now."""
+        held = self._stack.rows(
+            "SELECT id, fence, owner FROM analyses_batch WHERE status = 'leased'"
+        )
+        for batch, fence, owner in held:
+            self.claims[owner].add((batch, fence))
+        self.held = held
+        return held
+
+    def end(self):
+        """Stop looking."""
+        self._ended.set()
+        self.join(10)
+
+
+class Adversary:
+    """Disturbs one stack."""
+
+    def __init__(self, stack, seed):
+        self.stack = stack
+        self.random = random.Random(seed)
+        self.kills = []
+        self.frozen = []
+        self.resumed = Counter()
+        self.workers_lost = 0
+        self.used = Counter()
+        self.sampler = Sampler(stack)
+        self._session = None
+        self._order = None
+
+    # --- the loop ----------------------------------------------------------------------------
+
+    def run(self, kills):
+        """Kill so many times, then let everything end."""
+        while len(self.kills) < kills:
+            self._keep_an_analysis_going()
+            self._thaw()
+            self._notice_order()
+            self._recovered()
+            time.sleep(self.random.uniform(0.1, 1.5))
+            self._strike()
+        self._withdraw()
+        self._recovered()
+        for one in self.frozen:
+            wait_for(lambda one=one: self._thaw() or one.until, 120, "the last frozen host")
+        self._restart_dead_hosts()
+        for session in self.stack.sessions:
+            wait_for(lambda one=session: self._settled(one), 300, f"analysis {session} to end")
+        self.sampler.end()
+
+    def _keep_an_analysis_going(self):
+        if self._session is None or self._settled(self._session):
+            self._session = self.stack.begin()
+
+    def _settled(self, session):
+        """Whether an analysis is complete; what kills stopped for good is tried again."""
+        status = self.stack.status(session)
+        wish = {"failed": "resume", "blocked": "resume", "completed_partial": "retry_failed"}
+        if status in wish and self.stack.ask("wish", session=session, what=wish[status]):
+            self.resumed[status] += 1
+            return False
+        return status in ENDED
+
+    # --- recovery ----------------------------------------------------------------------------
+
+    def _recovered(self):
+        """Wait until the work of the dead is free again and somebody living works."""
+        limit = time.monotonic() + GIVE_UP_SECONDS
+        while not self._works():
+            assert time.monotonic() < limit, "nobody went on with the work"
+            self._thaw()
+            self._restart_dead_hosts()
+            time.sleep(0.05)
+        now = time.monotonic()
+        for kill in self.kills:
+            if kill.seconds is None and (kill.victim != "web" or self.stack.web_answers()):
+                kill.seconds = now - kill.at
+
+    def _works(self):
+        held = self.sampler.look()
+        dead = [owner for _, _, owner in held if not alive(owner)]
+        if dead:
+            return False
+        stopped = {pid for one in self.frozen if one.until is None for pid in one.pids}
+        busy = any(pid_of(owner) not in stopped for _, _, owner in held)
+        return busy or self.stack.status(self._session) in ENDED
+
+    def _restart_dead_hosts(self):
+        for host, process in self.stack.hosts.items():
+            if process.poll() is not None:
+                self.stack.serve(host)
+
+    # --- striking ----------------------------------------------------------------------------
+
+    def _strike(self):
+        names, weights = list(VICTIMS), list(VICTIMS.values())
+        for _ in range(20):
+            victim = self.random.choices(names, weights)[0]
+            if getattr(self, f"_hit_{victim}")():
+                return
+
+    def _note(self, victim, point=""):
+        disturbed = any(one.until is None or one.until > time.monotonic() for one in self.frozen)
+        self.kills.append(Kill(victim, time.monotonic(), point, disturbed=disturbed))
+
+    def _kill(self, process, victim):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+            self._note(victim)
+            return True
+        return False
+
+    def _awake(self):
+        frozen = {one.host for one in self.frozen if one.until is None}
+        return [host for host in self.stack.hosts if host not in frozen]
+
+    def _any(self, role):
+        found = [one for host in self._awake() for one in self.stack.tree(host)[role]]
+        return self.random.choice(found) if found else None
+
+    def _hit_worker(self):
+        """A worker that holds work."""
+        owners = sorted({owner for _, _, owner in self.sampler.look() if alive(owner)})
+        pids = {pid_of(owner) for owner in owners}
+        frozen = {pid for one in self.frozen if one.until is None for pid in one.pids}
+        pids = sorted(pids - frozen)
+        if not pids:
+            return False
+        if not self._kill(psutil.Process(self.random.choice(pids)), "worker"):
+            return False
+        self.workers_lost += 1
+        return True
+
+    def _hit_helper(self):
+        """A child of the guard that holds no work: pusher, monitor, idle worker."""
+        busy = {pid_of(owner) for _, _, owner in self.sampler.look()}
+        children = [one for host in self._awake() for one in self.stack.tree(host)["child"]]
+        children = [one for one in children if one.pid not in busy]
+        return bool(children) and self._kill(self.random.choice(children), "helper")
+
+    def _hit_group(self, role):
+        process = self._any(role)
+        if process is None:
+            return False
+        self.workers_lost += 2
+        return self._kill(process, role)
+
+    def _hit_pool(self):
+        return self._hit_group("pool")
+
+    def _hit_guard(self):
+        return self._hit_group("guard")
+
+    def _hit_web(self):
+        process = self._any("web")
+        return process is not None and self._kill(process, "web")
+
+    def _hit_supervisor(self):
+        host = self.random.choice(self._awake())
+        if self.stack.hosts[host].poll() is not None:
+            return False
+        self.workers_lost += 2
+        self.stack.hosts[host].kill()
+        self.stack.hosts[host].wait()
+        self._note("supervisor")
+        self.stack.serve(host)
+        return True
+
+    # --- named points ------------------------------------------------------------------------
+
+    def _hit_point(self):
+        """Order one death at a named point, and wait a little for somebody to pass it."""
+        if self._order is not None:
+            return False
+        reading = self.stack.rows(
+            "SELECT count(*) FROM analyses_stageprogress WHERE session_id = ?"
+            " AND key = 'facets' AND finished_at IS NULL",
+            self._session,
+        )[0][0]
+        names = sorted(POINTS - set(WHOLE) if reading else WHOLE)
+        self.random.shuffle(names)
+        name = min(names, key=lambda one: self.used[one])
+        self.used[name] += 0.2  # one that is seldom passed shall not bar the others
+        chance = self.random.choice(("1", "0.3", "0.1"))
+        self.stack.order.write_text(name if name in WHOLE else f"{name}:{chance}")
+        self._order = name
+        if name == "before_release":
+            self.stack.ask("wish", session=self._session, what="pause")
+        limit = time.monotonic() + (8 if name == "during_renew" else 4)
+        while self.stack.order.exists() and time.monotonic() < limit:
+            time.sleep(0.02)
+        self._notice_order()
+        self._withdraw()
+        if name == "before_release":
+            self.stack.ask("wish", session=self._session, what="resume")
+        return self.kills and self.kills[-1].point == name
+
+    def _notice_order(self):
+        if self._order is not None and not self.stack.order.exists():
+            self._note("point", self._order)
+            self.used[self._order] += 0.8
+            self.workers_lost += 1
+            self._order = None
+
+    def _withdraw(self):
+        """Take the order back, unless somebody took it at this very moment."""
+        if self._order is not None:
+            try:
+                self.stack.order.unlink()
+                self._order = None
+            except FileNotFoundError:
+                self._notice_order()
+
+    # --- frozen hosts ------------------------------------------------------------------------
+
+    def _hit_frozen(self):
+        """Stop a whole host with a worker that holds work, as if its machine was suspended."""
+        if any(one.until is None for one in self.frozen):
+            return False
+        host = self.random.choice(sorted(self.stack.hosts))
+        tree = self.stack.tree(host)
+        members = [one for some in tree.values() for one in some]
+        pids = {one.pid for one in tree["child"]}
+        if not any(pid_of(owner) in pids for _, _, owner in self.sampler.look()):
+            return False
+        if not self._freeze(members):
+            return False
+        claims = [row for row in self.sampler.look() if pid_of(row[2]) in pids]
+        one = Frozen(host, time.monotonic(), claims, sorted(pids))
+        self.frozen.append(one)
+        self._note("frozen")
+        self.workers_lost += 2
+        return True
+
+    def _freeze(self, members):
+        """SIGSTOP, outside of a write to SQLite, which on one machine would stop everybody."""
+        for _ in range(20):
+            for one in members:
+                with contextlib.suppress(psutil.Error):
+                    one.send_signal(signal.SIGSTOP)
+            if self.stack.database.writable():
+                return True
+            self._continue(members)
+            time.sleep(0.05)
+        return False
+
+    @staticmethod
+    def _continue(members):
+        for one in members:
+            with contextlib.suppress(psutil.Error):
+                one.send_signal(signal.SIGCONT)
+
+    def _thaw(self):
+        """Let a host go on once its leases have ended and others have taken its work."""
+        for one in self.frozen:
+            if one.until is not None or time.monotonic() - one.since < LEASE_SECONDS + 3:
+                continue
+            held = {(batch, fence) for batch, fence, _ in self.sampler.look()}
+            left = [claim for claim in one.claims if (claim[0], claim[1]) in held]
+            if left and time.monotonic() - one.since < LEASE_SECONDS + 30:
+                continue
+            one.lost = [claim for claim in one.claims if claim not in left]
+            tree = self.stack.tree(one.host)
+            one.until = time.monotonic()
+            one.woken = self.stack.database.now()
+            self._continue([process for some in tree.values() for process in some])
