@@ -222,6 +222,7 @@ Q_CLUSTER = {
 # and what a pool imports before it forks. Dotted paths, because core imports no other app.
 SUPERVISOR_TICKS: list[str] = [
     "core.disks.tick",
+    "providers.services.tick",
     "projects.services.tick",
     "analyses.services.tick",
     "core.events.tick",

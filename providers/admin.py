@@ -6,7 +6,14 @@ from django.contrib import admin
 from unfold.admin import TabularInline
 
 from core.admin import ReadOnlyAdmin
-from providers.models import LlmAttempt, LlmCall, ModelDeployment, Provider
+from providers.models import (
+    LlmAttempt,
+    LlmCall,
+    ModelDeployment,
+    Provider,
+    SpendBook,
+    SpendLimit,
+)
 
 
 class DeploymentInline(TabularInline):  # type: ignore[misc]
@@ -27,7 +34,7 @@ class AttemptInline(TabularInline):  # type: ignore[misc]
 class ProviderAdmin(ReadOnlyAdmin):
     """Endpoints that models are called at."""
 
-    list_display = ["name", "workspace", "kind", "base_url", "enabled", "check_ok", "checked_at"]
+    list_display = ["name", "workspace", "kind", "base_url", "enabled", "reconciles", "check_ok"]
     list_filter = ["kind", "enabled", "check_ok"]
     list_select_related = ["workspace"]
     search_fields = ["name", "base_url", "workspace__name"]
@@ -57,3 +64,22 @@ class LlmCallAdmin(ReadOnlyAdmin):
     ordering = ["-id"]
     exclude = ["response"]
     inlines = [AttemptInline]
+
+
+@admin.register(SpendLimit)
+class SpendLimitAdmin(ReadOnlyAdmin):
+    """The most that may be spent, by scope and period."""
+
+    list_display = ["scope", "period", "amount", "warned_for", "workspace", "created_by"]
+    list_filter = ["period"]
+    list_select_related = ["workspace", "created_by"]
+    search_fields = ["scope"]
+
+
+@admin.register(SpendBook)
+class SpendBookAdmin(ReadOnlyAdmin):
+    """Running sums by scope and period."""
+
+    list_display = ["scope", "key", "spent", "doubt", "reserved"]
+    search_fields = ["scope", "key"]
+    ordering = ["-id"]

@@ -66,6 +66,14 @@ class ProviderForm(forms.Form):
     total_timeout = forms.FloatField(
         label="Answer within", min_value=1, max_value=1200, initial=120, help_text="Seconds."
     )
+    reconciles = forms.BooleanField(
+        label="Ask the provider about calls that were cut off",
+        required=False,
+        help_text=(
+            "For OpenAI and servers with stored completions. A call whose answer was lost is "
+            "looked up instead of paid twice. The provider then keeps the conversations' text."
+        ),
+    )
     enabled = forms.BooleanField(label="Use for new analyses", required=False, initial=True)
 
     def __init__(self, *args: Any, provider: Provider | None = None, **kwargs: Any) -> None:
@@ -102,6 +110,7 @@ def initial_of(provider: Provider) -> dict[str, Any]:
             "first_byte_timeout",
             "total_timeout",
             "enabled",
+            "reconciles",
         )
     }
     for row in provider.deployments.all():

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,8 @@ class Script:
             "prompt_tokens": self._asked(messages, (wanted.get("json_schema") or {}).get("schema")),
             "completion_tokens": self._count(text) + 1,
         }
-        return {
-            "id": "chatcmpl-scripted",
+        made = {
+            "id": f"chatcmpl-scripted-{self.requests}-{len(self.kept)}",
             "object": "chat.completion",
             "created": 0,
             "model": body.get("model", ""),
@@ -198,6 +199,24 @@ class Script:
             ],
             "usage": usage if self.scenario.usage else None,
         }
+        if body.get("store"):
+            self._keep(made, body.get("metadata") or {})
+        return made
+
+    def _keep(self, made: dict[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Store a completion, as OpenAI does with ``store``; the newest so many are kept."""
+        self.kept[made["id"]] = {**made, "metadata": dict(metadata)}
+        if len(self.kept) > MOST_KEPT:
+            self.kept.pop(next(iter(self.kept)))
+
+    def find(self, wanted: Mapping[str, str], limit: int = 20) -> list[dict[str, Any]]:
+        """Stored completions whose metadata has all that is wanted, oldest first."""
+        found = (
+            kept
+            for kept in self.kept.values()
+            if all(kept["metadata"].get(key) == value for key, value in wanted.items())
+        )
+        return list(islice(found, limit))
 
     def _asked(self, messages: Sequence[Mapping[str, Any]], schema: Any) -> int:
         """Tokens of a request, its schema among them, as OpenAI bills them."""

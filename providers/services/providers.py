@@ -27,6 +27,7 @@ class ProviderInput:
     """What an owner enters. ``key`` ``None`` keeps the stored one, an empty string removes it.
 
     Timeouts are seconds, prices US dollars per million tokens, ``None`` for unknown.
+    ``reconciles`` has the provider keep answers, so that one that was cut off can be looked up.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ProviderInput:
     total_timeout: float = 120.0
     concurrency: int = 16
     enabled: bool = True
+    reconciles: bool = False
     kind: str = ProviderKind.OPENAI
 
 
@@ -99,6 +101,7 @@ def _fill(row: Provider, given: ProviderInput) -> None:
         "total_timeout",
         "concurrency",
         "enabled",
+        "reconciles",
     ):
         setattr(row, name, getattr(given, name))
     if given.key is not None:
@@ -159,6 +162,7 @@ def deployment_config(deployment: ModelDeployment, *, concurrency: int | None = 
         headers=tuple(sorted(row.extra_headers.items())),
         allow_private=settings.ALLOW_PRIVATE_PROVIDERS,
         journaled=row.kind != ProviderKind.LOCAL,
+        reconciles=row.reconciles,
     )
 
 
