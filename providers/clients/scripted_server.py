@@ -15,6 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
+from providers.clients.openai_compatible import KEPT_AS
 from providers.clients.scripted import Act, Scenario, Script, Step, load_scenario
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
@@ -36,7 +37,7 @@ class Bill:
             "model": str(body.get("model", "")),
             "tokens_in": usage.get("prompt_tokens", 0),
             "tokens_out": usage.get("completion_tokens", 0),
-            "key": str((body.get("metadata") or {}).get("key", "")),
+            "key": str((body.get("metadata") or {}).get(KEPT_AS, "")),
         }
         os.write(self._file, json.dumps(line).encode() + b"\n")
 
