@@ -11,7 +11,8 @@ FAST := -m "not browser and not crash"
 
 .DEFAULT_GOAL := help
 .PHONY: help run environment dev-environment test check lint types layers templates migrations \
-	deploy-check test-postgres test-redis browser crash bench clean
+	deploy-check test-postgres test-redis browser crash crash-sqlite crash-postgres \
+	bench clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,8 +60,13 @@ test-redis: dev-environment ## the core tests with a Redis server of their own
 browser: dev-environment ## browser tests; needs chromium
 	@$(PYTEST) -m browser $(ARGS)
 
-crash: dev-environment ## kill processes of a real installation and look at what is left
+crash: crash-sqlite crash-postgres ## kill -9 a real installation CRASH_KILLS=200 times on each database
+
+crash-sqlite: dev-environment
 	@$(PYTEST) -m crash $(ARGS)
+
+crash-postgres: dev-environment
+	@.ci/with-postgres $(PYTEST) -m crash tests/crash/test_loop.py $(ARGS)
 
 bench: dev-environment ## measure speed and quality; prints tables, writes bench/results
 	@$(PY) -m bench $(ARGS)

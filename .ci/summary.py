@@ -17,6 +17,7 @@ REPORTS = {
     "tests on PostgreSQL": "postgres",
     "tests with Redis": "redis",
     "crash tests": "crash",
+    "crash tests on PostgreSQL": "crash-postgres",
     "browser tests": "browser",
 }
 
