@@ -55,12 +55,13 @@ class Ports:
     local: bool
     local_vectors: bool
     gateway: Gateway | None = None
-    target: Deployment | None = None
+    targets: tuple[Deployment, ...] = ()
 
     def share(self, calls: int) -> None:
         """Set this process's share of the calls on the wire."""
-        if self.gateway is not None and self.target is not None:
-            self.gateway.resize(self.target, calls)
+        for target in self.targets:
+            if self.gateway is not None:
+                self.gateway.resize(target, calls)
 
     async def close(self) -> None:
         """Write what waits and close connections."""
@@ -151,11 +152,21 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
     chat: ChatPort = LocalEngine()
     minilm = local_vectors and params.vectors == "minilm"
     embed: EmbedPort = MiniLmEmbedder() if minilm else LocalEmbedder(seed=session.seed)
+    targets: tuple[Deployment, ...] = ()
     if gateway and chat_to and not local_chat:
-        chat = RemoteChat(gateway, Route((chat_to,)), scope)
+        targets = (chat_to, *_fallback(session, params))
+        chat = RemoteChat(gateway, Route(targets), scope)
     if gateway and embed_to and not local_vectors:
         embed = RemoteEmbed(gateway, Route((embed_to,)), scope)
-    return Ports(chat, embed, local_chat, local_vectors and not minilm, gateway, chat_to)
+    return Ports(chat, embed, local_chat, local_vectors and not minilm, gateway, targets)
+
+
+def _fallback(session: AnalysisSession, params: RunParams) -> tuple[Deployment, ...]:
+    """The model that is asked when the first one does not answer, if there is one to call."""
+    if session.fallback is None or session.fallback_id == session.chat_id:
+        return ()
+    config = _config(session.fallback, params)
+    return () if config.kind == "local" else (config,)
 
 
 def _config(deployment: Any, params: RunParams) -> Deployment:
