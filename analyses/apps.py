@@ -30,3 +30,5 @@ class AnalysesConfig(AppConfig):
         )
         for kind, path in JOBS.items():
             jobs.registry.register(kind, path)
+        jobs.registry.add_source("analyses.selectors.working.entries")
+        jobs.registry.add_trash("analyses.selectors.working.trashed")

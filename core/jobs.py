@@ -14,6 +14,7 @@ class Registry:
     def __init__(self) -> None:
         self._kinds: dict[str, str] = {}
         self._sources: list[str] = []
+        self._trash: list[str] = []
 
     def register(self, kind: str, path: str) -> None:
         """Jobs of ``kind`` are done by the class at ``path``."""
@@ -37,6 +38,16 @@ class Registry:
     def sources(self) -> Iterator[Any]:
         """Every source of work under way."""
         for path in self._sources:
+            yield import_string(path)
+
+    def add_trash(self, path: str) -> None:
+        """``path(project) -> list`` tells what of an app lies in the trash of a project."""
+        if path not in self._trash:
+            self._trash.append(path)
+
+    def trash(self) -> Iterator[Any]:
+        """Every source of deleted things."""
+        for path in self._trash:
             yield import_string(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from ninja import Field, Schema
@@ -81,3 +82,71 @@ class DatasetDetail(Schema):
 
     dataset: DatasetOut
     reading: ImportOut | None
+
+
+class JobIn(Schema):
+    """A new job over ``ids`` (numbers of data sets or analyses, positions of conversations), or
+    over everything that matches ``filter``; an empty filter means everything."""
+
+    kind: str = Field(max_length=24)
+    ids: list[int] | None = Field(default=None, max_length=10_000)
+    filter: dict[str, str] | None = None
+    settings: dict[str, Any] = {}
+    uid: UUID | None = None
+    dry_run: bool = False
+
+
+class JobPlan(Schema):
+    """What a job would be about, and what should be known before."""
+
+    total: int
+    says: list[str]
+
+
+class JobOut(Schema):
+    """A job. It is over when ``status`` is ``done``, ``quarantined`` (failed) or ``cancelled``;
+    ``failed`` counts items that can be tried again."""
+
+    id: UUID = Field(alias="uid")
+    kind: str
+    title: str
+    status: str
+    total: int
+    done: int
+    failed: int
+    skipped: int
+    error: str
+    result: dict[str, Any]
+    undo_until: datetime | None
+    undone_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class JobPage(Schema):
+    """Jobs, newest first; ``next`` continues."""
+
+    items: list[JobOut]
+    next: str | None = None
+
+
+class JobItemOut(Schema):
+    """One item of a job, with the reason when it failed."""
+
+    label: str
+    state: str
+    error: str
+
+
+class JobItemPage(Schema):
+    """Items in their order; ``next`` continues."""
+
+    items: list[JobItemOut]
+    next: str | None = None
+
+
+class JobDetail(Schema):
+    """A job with a page of its items."""
+
+    job: JobOut
+    items: JobItemPage

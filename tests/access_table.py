@@ -74,6 +74,9 @@ PROVIDER = {
     "first_byte_timeout": "1",
     "total_timeout": "1",
 }
+ONE_JOB = "p/<slug:slug>/jobs/<uuid:uid>/"
+API_JOBS = "api/v1/projects/<slug:slug>/jobs"
+JOB = {"uid": lambda world: world.job.uid}
 SCRIPTED = {"pk": lambda world: world.provider.pk}
 ANALYSIS = {"number": lambda world: world.session.number}
 RUNNING = {"number": lambda world: world.running.number}
@@ -152,6 +155,31 @@ TABLE: dict[str, list[Access]] = {
     "p/<slug:slug>/data/<int:number>/conversations/<int:position>/": [
         Access("GET", (LOGIN, 404, 404, 403, 200, 200))
     ],
+    # Jobs and the trash.
+    "jobs/": [signed_in()],
+    "jobs/short/": [Access("GET", (286, 200, 200, 200, 200, 200))],
+    "p/<slug:slug>/jobs/": [reads()],
+    "p/<slug:slug>/jobs/start/": [
+        changes(form={"kind": "delete_datasets", "id": "1"}),
+        changes(200, form={"kind": "delete_datasets", "all": "1"}),
+        Access(
+            "POST",
+            (LOGIN, 404, 404, 403, 403, 200),
+            form={"kind": "purge", "s.what": "datasets", "all": "1"},
+        ),
+    ],
+    ONE_JOB: [reads(fill=JOB)],
+    # It made no file.
+    ONE_JOB + "file/": [Access("GET", (LOGIN, 404, 404, 404, 404, 404), fill=JOB)],
+    ONE_JOB + "<str:action>/": [changes(fill={**JOB, "action": lambda world: "undo"})],
+    "p/<slug:slug>/imports/<int:pk>/<str:action>/": [
+        # It is already read.
+        changes(409, fill={"pk": lambda world: world.import_pk, "action": lambda world: "cancel"})
+    ],
+    "p/<slug:slug>/trash/": [reads()],
+    "p/<slug:slug>/trash/restore/": [
+        changes(form={"what": "analyses", "number": lambda world: world.trashed.number})
+    ],
     # Analyses.
     "p/<slug:slug>/analyses/": [reads()],
     "p/<slug:slug>/analyses/new/": [
@@ -200,6 +228,20 @@ TABLE: dict[str, list[Access]] = {
         api_changes(form={"file": lambda world: world.upload()}),
     ],
     "api/v1/projects/<slug:slug>/datasets/<int:number>": [api_reads()],
+    API_JOBS: [
+        api_reads(),
+        api_changes(body={"kind": "delete_datasets", "ids": [1]}),
+        api_changes(200, body={"kind": "delete_datasets", "filter": {}, "dry_run": True}),
+        Access(
+            "POST",
+            (401, 404, 404, 403, 403, 202),
+            body={"kind": "purge", "filter": {}, "settings": {"what": "analyses"}},
+        ),
+    ],
+    API_JOBS + "/<uuidstr:uid>": [api_reads(fill=JOB)],
+    API_JOBS + "/<uuidstr:uid>/<action>": [
+        api_changes(fill={**JOB, "action": lambda world: "undo"}, body={})
+    ],
     "api/v1/templates": [Access("GET", (401, 200, 200, 200, 200, 200))],
     "api/v1/projects/<slug:slug>/sessions": [
         api_reads(),
@@ -207,6 +249,10 @@ TABLE: dict[str, list[Access]] = {
     ],
     API_ONE: [api_reads(fill=ANALYSIS)],
     API_ONE + "/wishes": [api_changes(body={"action": "cancel"}, fill=RUNNING)],
+    API_ONE + "/limit": [api_changes(body={"amount": "5"}, fill=RUNNING)],
+    API_ONE + "/providers": [
+        api_changes(422, body={"chat": "00000000-0000-0000-0000-000000000000"}, fill=RUNNING)
+    ],
     API_ONE + "/results": [api_reads(fill=ANALYSIS)],
     API_ONE + "/conversations": [api_reads(fill=ANALYSIS)],
     API_ONE + "/events": [api_reads(fill=ANALYSIS)],

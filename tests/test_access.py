@@ -27,7 +27,8 @@ from analyses.models import (
     SessionStatus,
 )
 from config.api import api
-from projects.models import Dataset, Project
+from projects.models import Dataset, Job, Project
+from projects.services.jobs import start_job
 from providers.models import ModelDeployment, Provider, ProviderKind
 from templates_app.models import TemplateVersion
 from templates_app.services import ensure_shipped
@@ -50,6 +51,9 @@ class World:
     provider: Provider
     membership: Membership
     key: ApiKey
+    job: Job
+    trashed: AnalysisSession
+    import_pk: int
     token: str = "wrong"
     uid: str = "wrong"
 
@@ -105,6 +109,15 @@ def world(
         params=session.params,
         pipeline_version="1",
     )
+    trashed = AnalysisSession.objects.create(
+        project=session.project,
+        dataset=session.dataset,
+        template_version=session.template_version,
+        number=9,
+        name="Third",
+        status=SessionStatus.COMPLETED,
+        pipeline_version="1",
+    )
     provider = Provider.objects.create(
         workspace=workspace, name="Scripted", kind=ProviderKind.SCRIPTED
     )
@@ -120,6 +133,9 @@ def world(
         provider=provider,
         membership=Membership.objects.get(user=viewer),
         key=key,
+        job=start_job(actor=analyst, project=session.project, kind="delete_analyses", ids=[9]),
+        trashed=trashed,
+        import_pk=session.dataset.imports.get().pk,
     )
 
 

@@ -22,6 +22,7 @@ from core.ids import uuid7
 from core.models import WorkStatus
 from projects.events import JobEnded
 from projects.models import ItemState, Job, JobItem, Project
+from projects.selectors.jobs import ENDED, OPEN, may_undo
 from projects.services.kinds import Kind, Wanted, kind_of, settings_of
 
 RUN_JOB = "projects.tasks.run_job"
@@ -31,9 +32,6 @@ MOST_IDS = 10_000
 
 FREEZE = 2000
 """Items frozen with one statement."""
-
-OPEN = (WorkStatus.PENDING, WorkStatus.LEASED)
-ENDED = (WorkStatus.DONE, WorkStatus.QUARANTINED, WorkStatus.CANCELLED)
 
 
 def wanted_of(
@@ -231,9 +229,3 @@ def undo_job(*, actor: User, job: Job) -> Job:
             workspace=row.project.workspace, actor=actor, action="job.undone", obj=row, items=back
         )
     return row
-
-
-def may_undo(job: Job) -> bool:
-    """Whether taking back is possible now."""
-    open_yet = job.undo_until is not None and job.undo_until > timezone.now()
-    return open_yet and job.undone_at is None and kind_of(job.kind).undoable

@@ -43,6 +43,18 @@ class Wanted:
     filter: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A choice on the page before the start. ``sort`` is number, select or check."""
+
+    name: str
+    label: str
+    sort: str
+    value: str = ""
+    choices: tuple[tuple[str, str], ...] = ()
+    hint: str = ""
+
+
 class Run(Protocol):
     """One worker's hold on a job."""
 
@@ -85,6 +97,14 @@ class Kind:
 
     def says(self, wanted: Wanted, count: int) -> list[str]:
         """What a person should know before: what happens, what is lost, what it costs."""
+        return []
+
+    def phrase(self, wanted: Wanted) -> str:
+        """What a person has to type before something is lost for good; empty for nothing."""
+        return ""
+
+    def fields(self, wanted: Wanted) -> list[Field]:
+        """What a person may still choose before the start."""
         return []
 
     def begin(self, job: Job) -> None:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 from typing_extensions import override
 
-from projects.models import Conversation, Dataset, Job, JobKind
+from accounts.models import Role, User
+from accounts.services import audit, require
+from core.errors import NotFound
+from core.jobs import registry
+from projects.models import Conversation, Dataset, Job, Project
+from projects.selectors.trash import TRASH_FOR, being_purged
 from projects.services.kinds import Kind
-
-TRASH_FOR = timedelta(days=30)
-"""How long deleted things can be restored."""
-
-
-def expired() -> Any:
-    """The moment before which the trash is emptied."""
-    return timezone.now() - TRASH_FOR
-
-
-def being_purged(what: str) -> QuerySet[Any, Any]:
-    """Primary keys of things of a sort that are deleted for good, now or already."""
-    jobs = Job.objects.filter(kind=JobKind.PURGE, params__settings__what=what)
-    return jobs.values("items__ref")
 
 
 class Deleting(Kind):
@@ -51,6 +41,17 @@ class Deleting(Kind):
         """What this job deleted, and what is not deleted for good, comes back."""
         rows = self._rows(job).filter(deleted_at=job.created_at)
         return rows.exclude(pk__in=being_purged(self.what)).update(deleted_at=None)
+
+    def restore(self, project: Project, number: int) -> str:
+        """Put one thing back, inside a transaction; returns its name."""
+        rows = self.model._default_manager.filter(
+            project=project, number=number, deleted_at__lte=Now()
+        ).exclude(pk__in=being_purged(self.what))
+        row = rows.first()
+        if row is None:
+            raise NotFound
+        rows.update(deleted_at=None)
+        return str(row)
 
     def _rows(self, job: Job) -> QuerySet[Any, Any]:
         return self.model._default_manager.filter(pk__in=job.items.order_by().values("ref"))
@@ -85,3 +86,27 @@ def recount(dataset: Dataset) -> None:
             "languages",
         ]
     )
+
+
+def restore(*, actor: User, project: Project, what: str, number: int) -> str:
+    """Put a thing back where it was; returns its name.
+
+    ``number`` is the one of the data set or analysis; of deleted conversations it is the key of
+    the job that deleted them. Raises ``NotFound`` for what does not lie in the trash.
+    """
+    require(actor, project.workspace, Role.ANALYST)
+    kind = registry.kind(f"delete_{what}")
+    if not isinstance(kind, Deleting):
+        raise NotFound
+    with transaction.atomic():
+        Project.objects.select_for_update().get(pk=project.pk)
+        name = kind.restore(project, number)
+        audit(
+            workspace=project.workspace,
+            actor=actor,
+            action="trash.restored",
+            obj=project,
+            what=what,
+            number=number,
+        )
+    return name

@@ -157,11 +157,11 @@ if (palette) {
   palette.addEventListener('keydown', paletteKey);
 }
 
-// --- Toasts: six seconds, kept while looked at; errors stay ------------------------------------
+// --- Toasts: six seconds, ten with an undo, kept while looked at; errors stay ------------------
 
 function watchToast(toast) {
   let timer = 0;
-  const start = () => { timer = setTimeout(() => toast.remove(), 6000); };
+  const start = () => { timer = setTimeout(() => toast.remove(), one('[data-undo]', toast) ? 10000 : 6000); };
   const stop = () => clearTimeout(timer);
   if (toast.getAttribute('role') === 'alert') return;
   for (const name of ['pointerenter', 'focusin']) toast.addEventListener(name, stop);
@@ -170,6 +170,50 @@ function watchToast(toast) {
 }
 
 all('.toast').forEach(watchToast);
+
+// --- Jobs: the short list is asked for while its drawer is open --------------------------------
+
+const drawer = one('#jobs-drawer');
+
+function refreshDrawer() {
+  if (!drawer.open) return;
+  window.htmx?.trigger('#jobs-short', 'refresh');
+  setTimeout(refreshDrawer, 2000);
+}
+
+function openDrawer() {
+  if (drawer.open) return;
+  drawer.showModal();
+  refreshDrawer();
+}
+
+// --- Selections: the bar appears with the first box; without scripts it is always there --------
+
+function countChosen(list) {
+  const boxes = all('input[name=id]', list);
+  const chosen = boxes.filter(box => box.checked).length;
+  const bar = one('.selbar', list);
+  const whole = one('[data-whole]', bar);
+  const every = one('[data-every]', list);
+  if (every) {
+    every.checked = chosen > 0 && chosen === boxes.length;
+    every.indeterminate = chosen > 0 && chosen < boxes.length;
+  }
+  bar.hidden = !chosen;
+  if (whole && chosen < boxes.length) whole.checked = false;
+  one('[data-count]', bar).textContent = whole?.checked ? whole.dataset.whole : chosen.toLocaleString('en');
+}
+
+all('[data-select]').forEach(list => {
+  list.addEventListener('change', event => {
+    if (event.target.matches('[data-every]')) {
+      all('input[name=id]', list).forEach(box => { box.checked = event.target.checked; });
+    }
+    countChosen(list);
+  });
+  addEventListener('pageshow', () => countChosen(list));
+  countChosen(list);
+});
 
 // --- Files: drop them anywhere on the marked area ----------------------------------------------
 
@@ -228,6 +272,7 @@ document.addEventListener('click', event => {
   if (opener) {
     event.preventDefault();
     if (opener.dataset.open === 'palette') openPalette();
+    else if (opener.dataset.open === 'jobs-drawer') openDrawer();
     else one(`#${opener.dataset.open}`)?.showModal();
   }
   if (at('[data-theme-toggle]')) {

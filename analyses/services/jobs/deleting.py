@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Now
 from typing_extensions import override
 
 from analyses.models import ENDED, AnalysisItem, AnalysisSession, Outcome, SessionStatus
@@ -14,7 +15,7 @@ from analyses.selectors import chosen
 from analyses.services.sessions import cancel
 from core.errors import NotFound
 from core.figures import count_of
-from projects.models import Conversation, Dataset, ItemState, Job, JobItem
+from projects.models import Conversation, Dataset, ItemState, Job, JobItem, Project
 from projects.services.imports import stop_imports
 from projects.services.kinds import Run, Settings, Wanted, actor_of
 from projects.services.trash import Deleting, recount
@@ -160,6 +161,16 @@ class DeleteConversations(Deleting):
         back = super().undo(job)
         self._recount(job)
         return back
+
+    @override
+    def restore(self, project: Project, number: int) -> str:
+        """Conversations come back as they went: together."""
+        rows = project.jobs.filter(pk=number, kind=self.key, undone_at=None)
+        job = rows.filter(undo_until__gt=Now()).select_for_update().first()
+        if job is None:
+            raise NotFound
+        rows.update(undone_at=Now(), result={**job.result, "restored": self.undo(job)})
+        return job.title.replace("Delete ", "", 1)
 
     def _recount(self, job: Job) -> None:
         found = Dataset.objects.filter(pk__in=self._rows(job).order_by().values("dataset_id"))

@@ -36,9 +36,10 @@ from projects.models import (
     JobKind,
     Project,
 )
-from projects.services.jobs import OPEN, start_own
+from projects.selectors.jobs import OPEN
+from projects.selectors.trash import being_purged, expired
+from projects.services.jobs import start_own
 from projects.services.kinds import Kind, Run, Settings, Wanted, settings_for
-from projects.services.trash import being_purged, expired
 from providers.models import LlmCall
 
 ROWS = 500
@@ -91,6 +92,13 @@ class Purge(Kind):
             said.append(f"{count_of(inside.count(), 'analysis', 'analyses')} of them go as well.")
         said.append("What was spent stays in the books, without the answers.")
         return said
+
+    @override
+    def phrase(self, wanted: Wanted) -> str:
+        """The name of the one thing, else that of the project."""
+        names = [str(row[1]) for row in self.select(wanted)[:2]]
+        single = len(names) == 1 and wanted.settings.what != "conversations"
+        return names[0] if single else wanted.project.name
 
     @override
     def begin(self, job: Job) -> None:
