@@ -12,6 +12,12 @@ from projects.models import Dataset, Project
 from providers.models import ModelDeployment, Period
 from templates_app.models import TemplateVersion
 
+CLASSED = (
+    *("dataset", "version", "embedding", "limit", "sample", "name"),
+    *("fallback", "spend_limit", "budget"),
+)
+"""Fields that look like one; the others are drawn by the page."""
+
 
 def version_label(version: TemplateVersion) -> str:
     """The template's name and, from the second on, its version."""
@@ -44,8 +50,36 @@ class NewAnalysisForm(forms.Form):
         required=False,
         min_value=1,
         max_value=10_000_000,
-        label="Only the first",
+        label="How many",
         help_text="Conversations. Leave empty to read all of them.",
+    )
+    sample = forms.ChoiceField(
+        required=False,
+        choices=[("first", "The first of the file"), ("spread", "Spread over all of them")],
+        label="Which ones",
+        help_text="Only where not all are read.",
+    )
+    fallback: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
+        queryset=ModelDeployment.objects.none(),
+        required=False,
+        label="If it does not answer, use",
+        empty_label="Nobody: wait until it does",
+    )
+    spend_limit = forms.DecimalField(
+        required=False,
+        min_value=Decimal("0.01"),
+        max_digits=10,
+        decimal_places=2,
+        label="Spending limit",
+        help_text="In US dollars. It pauses by itself there; raise the limit and it goes on.",
+    )
+    budget = forms.DecimalField(
+        required=False,
+        min_value=Decimal("0.01"),
+        max_digits=10,
+        decimal_places=2,
+        label="Spend at most",
+        help_text="In US dollars.",
     )
     name = forms.CharField(
         required=False, max_length=160, help_text="Only for you and your project."
@@ -62,12 +96,51 @@ class NewAnalysisForm(forms.Form):
             ).select_related("template"),
             "reader": starting.deployments_for(project),
             "embedding": starting.deployments_for(project, embeds=True),
+            "fallback": starting.deployments_for(project),
         }
         for name, rows in choices.items():
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
         self.fields["version"].label_from_instance = version_label  # type: ignore[attr-defined]
-        for name in ("dataset", "version", "embedding", "limit", "name"):
+        for name in CLASSED:
             self.fields[name].widget.attrs["class"] = "field"
+
+    @property
+    def sound(self) -> dict[str, Any]:
+        """What was entered and can be used; whatever else was entered is left out."""
+        self.is_valid()
+        return {name: value for name, value in self.cleaned_data.items() if value}
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the spending limit is still the one that was proposed."""
+        return self.data.get("spend_limit") == self.data.get("suggested")
+
+    @property
+    def chosen(self) -> starting.Chosen:
+        """What is chosen so far, by what was entered or by what the form began with."""
+        known = {**self.initial, **self.sound} if self.is_bound else self.initial
+        reader = known.get("reader")
+        return starting.Chosen(
+            dataset=known.get("dataset"),
+            version=known.get("version"),
+            reader=str(reader.pk if isinstance(reader, ModelDeployment) else reader or ""),
+            embedding=known.get("embedding"),
+            limit=known.get("limit"),
+            sampled=known.get("sample") == "spread",
+            budget=known.get("budget"),
+        )
+
+    def of_plan(self, value: str) -> dict[str, Any]:
+        """The fields that a plan of :mod:`analyses.selectors.plans` fills in."""
+        reader, _, limit = value.partition(":")
+        sampled = limit.isascii() and limit.isdecimal() and len(limit) < starting.MAX_DIGITS
+        return {
+            "reader": reader,
+            "limit": int(limit) if sampled else None,
+            "sample": "spread" if sampled else "first",
+            "spend_limit": self.sound.get("budget"),
+            "untouched": not reader,
+        }
 
 
 class LimitForm(forms.Form):

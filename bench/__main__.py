@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("quality", "map", "gateway", "pipeline")
+ALL = ("quality", "map", "gateway", "pipeline", "estimates", "resume")
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple, Self
 
 from analyses.models import AnalysisSession
@@ -65,9 +65,14 @@ class StageEstimate:
         return _counts(self.calls)
 
     @property
-    def tokens_text(self) -> str:
-        """Tokens sent and answered, in words."""
-        return f"{_counts(self.tokens_in)} sent, {_counts(self.tokens_out)} answered"
+    def sent_text(self) -> str:
+        """Tokens sent, in words."""
+        return _counts(self.tokens_in)
+
+    @property
+    def answered_text(self) -> str:
+        """Tokens answered, in words."""
+        return _counts(self.tokens_out)
 
     @property
     def cost_text(self) -> str:
@@ -184,7 +189,8 @@ def round_up(amount: Decimal) -> Decimal:
     """The next sum of one or two round digits: 0.037 to 0.04, 3.12 to 3.50, 41.30 to 45."""
     step = Decimal(10) ** (amount.adjusted() - 1) * 5
     least = max(step, Decimal("0.01"))
-    return (-(-amount // least) * least).quantize(Decimal("0.01"))
+    steps = (amount / least).to_integral_value(ROUND_CEILING)
+    return (steps * least).quantize(Decimal("0.01"))
 
 
 def _listed(value: Range, digits: int = 0) -> list[float]:
@@ -201,7 +207,8 @@ def _money_json(cost: Cost | None) -> list[str] | None:
 
 
 def _counts(value: Range) -> str:
-    return between(figures.thousands(value.low), figures.thousands(value.high))
+    low, high = (float(f"{end:.3g}") for end in (value.low, value.high))
+    return between(figures.thousands(low), figures.thousands(high))
 
 
 def stored(session: AnalysisSession) -> Estimate | None:

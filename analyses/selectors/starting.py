@@ -1,4 +1,4 @@
-"""What a new analysis can be made of, and what it would roughly cost and take."""
+"""What a new analysis can be made of, and what it would cost and take."""
 
 from __future__ import annotations
 
@@ -9,53 +9,16 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
-from core import figures
+from analyses.selectors.estimates import Estimate
+from analyses.selectors.estimating import Question, estimates_of, local_estimate
+from analyses.selectors.plans import Plans, plans_for
 from core.errors import Invalid
 from projects.models import Dataset, DatasetStatus, Project
 from providers.models import ModelDeployment, ProviderKind
 from templates_app.models import TemplateVersion
 
-PROMPT_TOKENS = 900
-"""Tokens of instructions and schema sent with every conversation."""
-ANSWER_TOKENS = 260
-"""Tokens of a usual answer to all facets."""
-OVERHEAD = Decimal("1.12")
-"""Naming, arranging and checking clusters on top of reading."""
-SPREAD = (Decimal("0.8"), Decimal("1.4"))
-"""Low and high end of the cost, as factors."""
-CALL_SECONDS = (1.0, 5.0)
-"""A structured answer of a hosted model, fast and slow."""
-LOCAL_PER_SECOND = (60.0, 400.0)
-"""Conversations the local engine reads on one to four cores, slow and fast."""
-FIXED_SECONDS = (4.0, 20.0)
-"""Clustering, arranging and drawing at the end, small and large."""
-
 MAX_DIGITS = 10
 """Longer numbers name no data set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Rough cost in US dollars and time in seconds; ``None`` cost means unpriced."""
-
-    low: Decimal | None
-    high: Decimal | None
-    seconds: tuple[float, float]
-
-    @property
-    def cost(self) -> str:
-        """The cost in words."""
-        if self.low is None or self.high is None:
-            return "unpriced"
-        if not self.high:
-            return "costs nothing"
-        return f"{figures.money(self.low)} to {figures.money(self.high)}"
-
-    @property
-    def time(self) -> str:
-        """The time in words."""
-        low, high = (figures.duration(max(10, value)) for value in self.seconds)
-        return low if low == high else f"{low} to {high}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,55 +66,73 @@ def deployments_for(project: Project, *, embeds: bool = False) -> QuerySet[Model
     return rows.exclude(provider__kind=ProviderKind.LOCAL).select_related("provider")
 
 
-def estimate(dataset: Dataset, deployment: ModelDeployment | None, limit: int | None) -> Estimate:
-    """Rough cost and time of reading ``limit`` conversations, or all."""
-    count = min(limit or dataset.conversation_count, dataset.conversation_count)
-    if deployment is None:
-        slow, fast = LOCAL_PER_SECOND
-        seconds = (count / fast + FIXED_SECONDS[0], count / slow + FIXED_SECONDS[1])
-        return Estimate(Decimal(0), Decimal(0), seconds)
-    rounds = count / deployment.provider.concurrency
-    seconds = (
-        rounds * CALL_SECONDS[0] + FIXED_SECONDS[0],
-        rounds * CALL_SECONDS[1] + FIXED_SECONDS[1],
-    )
-    cost = _cost(dataset, deployment, count)
-    low, high = (None, None) if cost is None else (cost * SPREAD[0], cost * SPREAD[1])
-    return Estimate(low, high, seconds)
-
-
-def _cost(dataset: Dataset, deployment: ModelDeployment, count: int) -> Decimal | None:
-    if deployment.price_in is None or deployment.price_out is None:
-        return None
-    text = dataset.token_count * count // max(1, dataset.conversation_count)
-    sent = Decimal(text + count * PROMPT_TOKENS)
-    answered = Decimal(count * ANSWER_TOKENS)
-    million = Decimal(1_000_000)
-    return OVERHEAD * (sent * deployment.price_in + answered * deployment.price_out) / million
-
-
-def options_for(project: Project, dataset: Dataset | None, limit: int | None) -> list[Option]:
-    """The local engine first, then every model, each with its estimate for the data set."""
+def options_for(
+    project: Project, question: Question | None, embedding: ModelDeployment | None = None
+) -> list[Option]:
+    """The local engine first, then every model, each with its estimate for what is asked."""
+    models = list(deployments_for(project))
+    expected = estimates_of(question, models, embedding) if question else {}
     local = Option(
         "",
         "Local engine",
         "No key needed. Reads with rules and word statistics on this machine.",
-        estimate(dataset, None, limit) if dataset else None,
+        local_estimate(question.count) if question else None,
     )
-    models = [
-        Option(
-            str(row.pk),
-            row.provider.name,
-            row.model,
-            estimate(dataset, row, limit) if dataset else None,
-        )
-        for row in deployments_for(project)
+    rows = [
+        Option(str(row.pk), row.provider.name, row.model, expected.get(row.pk)) for row in models
     ]
-    return [local, *models]
+    return [local, *rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a person has chosen so far; ``reader`` is a model's primary key, "" the local engine."""
+
+    dataset: Dataset | None
+    version: TemplateVersion | None
+    reader: str = ""
+    embedding: ModelDeployment | None = None
+    limit: int | None = None
+    sampled: bool = False
+    budget: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the page for a new analysis shows of a choice."""
+
+    dataset: Dataset | None
+    options: list[Option]
+    chosen: Option
+    plans: Plans | None
+
+    @property
+    def suggested(self) -> Decimal | None:
+        """The spending limit proposed for what is chosen."""
+        return self.chosen.estimate.suggested_limit if self.chosen.estimate else None
+
+
+def offer_for(project: Project, chosen: Chosen) -> Offer:
+    """Who could read, what each would cost and take, and what a budget buys."""
+    version = chosen.version or next(iter(versions_for(project)), None)
+    question = None
+    if chosen.dataset and version:
+        question = Question(chosen.dataset, version, limit=chosen.limit, sampled=chosen.sampled)
+    options = options_for(project, question, chosen.embedding)
+    plans = None
+    if question and chosen.budget:
+        models = list(deployments_for(project))
+        plans = plans_for(question, models, chosen.embedding, chosen.budget)
+    option = next((row for row in options if row.value == chosen.reader), options[0])
+    return Offer(chosen.dataset, options, option, plans)
 
 
 def choice_of(
-    project: Project, dataset: int, template: str, provider: UUID | None
+    project: Project,
+    dataset: int,
+    template: str,
+    provider: UUID | None,
+    fallback: UUID | None = None,
 ) -> dict[str, Any]:
     """What an analysis is started with, by the numbers and keys a program knows.
 
@@ -167,6 +148,9 @@ def choice_of(
         wrong["template"] = "There is no such template."
     if provider and chat is None:
         wrong["provider"] = "There is no such provider that is switched on."
+    other = _offered(project, fallback, embeds=False)
+    if fallback and other is None:
+        wrong["fallback"] = "There is no such provider that is switched on."
     if wrong:
         raise Invalid(fields=wrong)
     return {
@@ -174,6 +158,7 @@ def choice_of(
         "template_version": version,
         "chat": chat,
         "embedding": _offered(project, provider, embeds=True),
+        "fallback": other,
     }
 
 

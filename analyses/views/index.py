@@ -16,6 +16,7 @@ from analyses import services
 from analyses.forms import NewAnalysisForm
 from analyses.selectors import sessions, starting
 from core.errors import Conflict, Invalid
+from core.htmx import wants_fragment
 from projects import selectors as projects
 from projects.models import Project
 
@@ -36,24 +37,47 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
 
 @login_required
 def new(request: HttpRequest, slug: str) -> HttpResponse:
-    """What a new analysis will do, cost and take; POST starts it."""
+    """What a new analysis will do, cost and take; POST starts it, or with ``look`` looks again."""
     user = person(request)
     project = projects.project(user, slug)
     require(user, project.workspace, Role.ANALYST)
+    if request.method == "POST" and ("look" in request.POST or "use" in request.POST):
+        return _look(request, project)
     form = NewAnalysisForm(project, request.POST or None, initial=_initial(request, project))
     if form.is_valid():
         started = _start(request, project, form)
         if started is not None:
             return started
-    context = {"project": project, "form": form, **_offer(project, form)}
-    context["unready"] = starting.unready(project, request.GET.get("dataset", ""))
-    status = 422 if form.errors else 200
-    return render(request, "analyses/new.html", context, status=status)
+    return _page(request, project, form, 422 if form.errors else 200)
+
+
+def _page(
+    request: HttpRequest, project: Project, form: NewAnalysisForm, status: int = 200
+) -> HttpResponse:
+    offer = starting.offer_for(project, form.chosen)
+    if form.initial.get("untouched"):
+        form.initial["spend_limit"] = offer.suggested
+    unready = starting.unready(project, request.GET.get("dataset", ""))
+    context = {"project": project, "form": form, "offer": offer, "unready": unready}
+    name = "analyses/new/_form.html" if wants_fragment(request) else "analyses/new.html"
+    response = render(request, name, context, status=status)
+    response.headers["Vary"] = "HX-Request"
+    return response
+
+
+def _look(request: HttpRequest, project: Project) -> HttpResponse:
+    """The same form with the figures of what is chosen now; nothing is checked or started."""
+    asked = NewAnalysisForm(project, request.POST)
+    kept = {**_initial(request, project), **asked.sound, "untouched": asked.untouched}
+    if request.POST.get("use"):
+        kept |= asked.of_plan(request.POST["use"])
+    return _page(request, project, NewAnalysisForm(project, initial=kept))
 
 
 def _start(request: HttpRequest, project: Project, form: NewAnalysisForm) -> HttpResponse | None:
     """Start the analysis; ``None`` when the service refused, with the reason in the form."""
     given = form.cleaned_data
+    over = given["dataset"].conversation_count if given["sample"] == "spread" else None
     try:
         session = services.start_session(
             actor=person(request),
@@ -62,8 +86,11 @@ def _start(request: HttpRequest, project: Project, form: NewAnalysisForm) -> Htt
             template_version=given["version"],
             chat=given["reader"],
             embedding=given["embedding"],
+            fallback=given["fallback"],
+            spend_limit=given["spend_limit"],
             name=given["name"],
             limit=given["limit"],
+            params={"spread_over": over},
             uid=given["uid"],
         )
     except (Conflict, Invalid) as error:
@@ -80,18 +107,9 @@ def _initial(request: HttpRequest, project: Project) -> dict[str, Any]:
     )
     reader = request.GET.get("reader", "")
     # The form's own number: sent twice, by a second click, it starts one analysis.
-    return {"dataset": chosen or rows.first(), "reader": reader, "uid": uuid4()}
-
-
-def _offer(project: Project, form: NewAnalysisForm) -> dict[str, Any]:
-    """The chosen data set, who could read it, and what each would cost."""
-    bound = form.cleaned_data.get("dataset") if form.is_bound and not form.is_valid() else None
-    dataset = bound or form.initial.get("dataset")
-    options = starting.options_for(project, dataset, None)
-    values = {option.value for option in options}
-    chosen = str(form["reader"].value() or "")
     return {
-        "dataset": dataset,
-        "options": options,
-        "chosen": chosen if chosen in values else "",
+        "dataset": chosen or rows.first(),
+        "reader": reader,
+        "uid": uuid4(),
+        "untouched": True,
     }

@@ -11,10 +11,9 @@ import pytest
 from django.utils import timezone
 
 from analyses.models import AnalysisSession, Batch, Outcome, SessionStatus
-from analyses.selectors import batches, live, news, notices, starting, summary
+from analyses.selectors import batches, live, news, notices, summary
 from core.models import WorkStatus
-from projects.models import Dataset
-from providers.models import CallState, LlmCall, ModelDeployment, Provider, ProviderKind
+from providers.models import CallState, LlmCall
 
 Queries = Callable[[int], Any]
 
@@ -165,21 +164,3 @@ def test_failures_by_reason(done: AnalysisSession) -> None:
     first, second = summary.failures_of(done)
     assert (first.error_class, first.count, first.positions) == ("timeout", 2, [0, 1])
     assert second.message == "Why bad_answer"
-
-
-def test_estimates(dataset: Dataset) -> None:
-    local = starting.estimate(dataset, None, None)
-    assert local.cost == "costs nothing"
-    provider = Provider.objects.create(
-        workspace=dataset.project.workspace, name="Acme", kind=ProviderKind.OPENAI, concurrency=4
-    )
-    model = ModelDeployment.objects.create(provider=provider, model="small")
-    assert starting.estimate(dataset, model, None).cost == "unpriced"
-    model.price_in, model.price_out = Decimal("1"), Decimal("2")
-    whole = starting.estimate(dataset, model, None)
-    half = starting.estimate(dataset, model, 6)
-    # 12 conversations: 240 tokens of text and 10,800 of prompt in, 3,120 out, 12 % on top.
-    expected = Decimal("1.12") * (Decimal(11_040) + 2 * Decimal(3_120)) / 1_000_000
-    assert whole.low == pytest.approx(expected * Decimal("0.8"))
-    assert half.low == pytest.approx(whole.low / 2)
-    assert half.seconds[1] < whole.seconds[1]
