@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -30,7 +31,7 @@ PERIODS: dict[str, tuple[str, ...]] = {
 """The periods in which each sort of scope may be limited."""
 
 
-def period_key(period: str, now: datetime) -> str:
+def period_key(period: str, now: date) -> str:
     """The key of the period in which ``now`` (UTC) lies: ``all``, ``2026-11``, ``2026-11-20``."""
     if period == Period.ALL:
         return "all"
@@ -45,13 +46,18 @@ def scopes_of(workspace: int, project: int | None, analysis: int | None) -> tupl
     return (*scopes, f"workspace:{workspace}")
 
 
-def books_of(scopes: Iterable[str], when: datetime) -> list[Book]:
+def books_of(scopes: Iterable[str], when: datetime) -> tuple[Book, ...]:
     """The books a send at ``when`` (UTC) counts in."""
-    return [
-        (scope, period_key(period, when))
+    return _books(tuple(scopes), when.date())
+
+
+@lru_cache(maxsize=1024)
+def _books(scopes: tuple[str, ...], day: date) -> tuple[Book, ...]:
+    return tuple(
+        (scope, period_key(period, day))
         for scope in scopes
         for period in PERIODS[scope.partition(":")[0]]
-    ]
+    )
 
 
 def lock_key(workspace: int) -> Book:
@@ -59,7 +65,7 @@ def lock_key(workspace: int) -> Book:
     return f"workspace:{workspace}", "all"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sums:
     """The content of a book, in US dollars."""
 
@@ -134,12 +140,10 @@ class Ledger:
         books = books_of(scopes, when)
         self._read(books)
         for book in books:
-            old = self._books[book]
-            self._books[book] = Sums(
-                max(NOTHING, old.spent + spent),
-                max(NOTHING, old.doubt + doubt),
-                max(NOTHING, old.reserved + reserved),
-            )
+            sums = self._books[book]
+            sums.spent += spent
+            sums.doubt += doubt
+            sums.reserved += reserved
         self._changed.update(books)
 
     def _read(self, books: Iterable[Book]) -> None:
@@ -170,7 +174,11 @@ class Ledger:
 def _row(book: Book, sums: Sums) -> SpendBook:
     scope, key = book
     return SpendBook(
-        scope=scope, key=key, spent=sums.spent, doubt=sums.doubt, reserved=sums.reserved
+        scope=scope,
+        key=key,
+        spent=max(NOTHING, sums.spent),
+        doubt=max(NOTHING, sums.doubt),
+        reserved=max(NOTHING, sums.reserved),
     )
 
 
