@@ -385,7 +385,8 @@ class Worker:
         # First of all: a heart that beats on would keep leases that nobody works on.
         self._heart.stop()
         try:
-            for ports in self._ports.values():
+            # A stage that still ends may make another.
+            for ports in list(self._ports.values()):
                 await ports.close()
             await self.db(still, self._owner)
         except Error:
