@@ -316,8 +316,8 @@ def classes_text(session: AnalysisSession, most: int = 3) -> str:
     shown = [f"{reason(name).rstrip('.')} ({count:,})" for name, count in found[:most]]
     rest = sum(count for _, count in found[most:])
     if rest:
-        shown.append(f"other reasons ({rest:,})")
-    text = "; ".join(shown)
+        shown.append(f"Other reasons ({rest:,})")
+    text = ". ".join(shown)
     return f"{text}." if text else ""
 
 

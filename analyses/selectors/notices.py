@@ -99,7 +99,7 @@ def _blocked(session: AnalysisSession) -> Iterator[Notice]:
 def _budget_block(session: AnalysisSession) -> Notice:
     limit = tightest(limits_of(session))
     title = f"The limit for {limit.name} is reached." if limit else "A spending limit is reached."
-    spent = f"{limit.text} is spent or set aside." if limit else session.detail
+    spent = f"{limit.text} is spent." if limit else session.detail
     text = f"{spent} {SAFE} Raise the limit to go on.{_again(session)}"
     return Notice("bad", "hand-stop", title, text, RAISE)
 
@@ -173,7 +173,9 @@ def moment(value: datetime) -> str:
 
 
 def _ended(sentence: str) -> str:
+    """A sentence with a capital and a stop."""
     sentence = sentence.strip()
+    sentence = sentence[:1].upper() + sentence[1:]
     return sentence if not sentence or sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 

@@ -101,6 +101,7 @@ def context_of(session: AnalysisSession, user: User, panels: tuple[str, ...]) ->
     context: dict[str, Any] = {
         "session": session,
         "may_run": reaches(role, Role.ANALYST),
+        "may_own": reaches(role, Role.OWNER),
         "controls": controls.controls_of(session),
         "can_pause": sessions.can_pause(session),
         "floor": floor_of(session),
