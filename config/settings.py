@@ -203,6 +203,7 @@ Q_CLUSTER = {
     "name": "openclio",
     "label": "Wake-ups",
     "orm": "default",
+    "broker_class": "core.q2.Broker",
     "workers": WORKERS,
     # A task's lock starts when it is fetched, not when it starts. So: fetch no more than there are
     # workers, and hand out again only after everything fetched must have ended.

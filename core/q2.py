@@ -10,6 +10,7 @@ import logging
 import mmap
 import os
 import time
+from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -18,7 +19,9 @@ from typing import Any
 import psutil
 from django.conf import settings
 from django.utils import timezone
+from django_q.brokers.orm import ORM
 from django_q.cluster import Cluster
+from django_q.conf import Conf
 from django_q.models import OrmQ
 from django_q.signals import post_execute_in_worker, pre_execute
 from django_q.tasks import async_task
@@ -35,19 +38,42 @@ POOL_VARIABLE = "OPENCLIO_POOL"
 _drain = mmap.mmap(-1, 1)
 
 
-def wake(task: str, *args: int | str) -> None:
-    """Queue `task`, a dotted path, with ids or names as arguments.
+class Broker(ORM):  # type: ignore[misc]  # django-q2 is untyped
+    """The queue in the database: what is for everybody, and what is for this pool alone."""
+
+    @override
+    def dequeue(self) -> list[tuple[int, str]]:
+        """One task that waits, locked; empty after a pause when there is none."""
+        mine = [self.list_key, pool_name() or self.list_key]
+        rows = self.get_connection().filter(key__in=mine, lock__lt=timezone.now())
+        row = rows.order_by("pk").first()
+        if row is None:
+            time.sleep(Conf.POLL)
+            return []
+        same = self.get_connection().filter(pk=row.pk, lock=row.lock)
+        return [(row.pk, row.payload)] if same.update(lock=self.timeout(row)) else []
+
+
+def wake(task: str, *args: int | str, only: str = "") -> None:
+    """Queue `task`, a dotted path, with ids or names as arguments; `only` names the one pool that
+    may take it.
 
     Inside a transaction the task becomes visible with its commit and is gone after a rollback,
     because the queue is a table of the same database.
     """
-    async_task(task, *args)
+    async_task(task, *args, cluster=only or settings.Q_CLUSTER["name"])
 
 
 def waiting() -> int:
-    """How many queued tasks no pool has fetched yet."""
-    count: int = OrmQ.objects.filter(lock__lte=timezone.now()).count()
+    """How many queued tasks for everybody no pool has fetched yet."""
+    everybody = OrmQ.objects.filter(key=settings.Q_CLUSTER["name"])
+    count: int = everybody.filter(lock__lte=timezone.now()).count()
     return count
+
+
+def forget_lost(before: datetime) -> None:
+    """Drop what was queued before that time for one pool alone: the pool is gone."""
+    OrmQ.objects.exclude(key=settings.Q_CLUSTER["name"]).filter(lock__lt=before).delete()
 
 
 def draining() -> bool:

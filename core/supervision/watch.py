@@ -93,7 +93,7 @@ class Watch(threading.Thread):
         self._has_pool = workers > 0
         self._ended = threading.Event()
         self._canary = Canary(
-            send=lambda: q2.wake("core.tasks.canary", pool),
+            send=lambda: q2.wake("core.tasks.canary", pool, only=pool),
             last_answer=self._last_answer,
             all_busy=lambda: q2.busy_workers(pool) >= workers,
         )
@@ -168,3 +168,4 @@ def _forget_old_beats() -> None:
     """Beats of pools that were replaced by a later start carry no news."""
     day_ago = timezone.now() - timedelta(days=1)
     Beat.objects.filter(name__startswith=CANARY_PREFIX, beat_at__lt=day_ago).delete()
+    q2.forget_lost(day_ago)

@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
+from django_q.brokers import get_broker
+from django_q.conf import Conf
 from django_q.models import OrmQ
+from django_q.signing import SignedPackage
 
 from core import q2, tasks
 from core.models import Beat
@@ -62,10 +67,33 @@ def test_a_canary_leaves_a_beat_for_its_own_pool(pool):
 
 
 @pytest.mark.django_db
-def test_a_canary_of_another_pool_is_handed_on(pool):
-    tasks.canary("elsewhere")
-    assert not Beat.objects.exists()
-    assert OrmQ.objects.get().task["args"] == ("elsewhere",)
+def test_a_task_for_one_pool_is_taken_by_that_pool_alone(pool, monkeypatch):
+    monkeypatch.setattr(Conf, "POLL", 0)
+    q2.wake("core.tasks.canary", "elsewhere", only="elsewhere")
+    q2.wake("core.tasks.canary", "here", only="here")
+    q2.wake("core.tasks.canary", "anybody")
+    assert q2.waiting() == 1
+    broker = get_broker()
+    taken = [broker.dequeue() for _ in range(3)]
+    assert [SignedPackage.loads(rows[0][1])["args"] for rows in taken if rows] == [
+        ("here",),
+        ("anybody",),
+    ]
+    monkeypatch.setenv(q2.POOL_VARIABLE, "elsewhere")
+    ((pk, payload),) = broker.dequeue()
+    assert SignedPackage.loads(payload)["args"] == ("elsewhere",)
+    broker.acknowledge(pk)
+    assert OrmQ.objects.count() == 2
+
+
+@pytest.mark.django_db
+def test_what_waits_for_a_pool_that_is_gone_is_forgotten():
+    q2.wake("core.tasks.canary", "gone", only="gone")
+    q2.wake("core.tasks.canary", "anybody")
+    q2.forget_lost(timezone.now() - timedelta(days=1))
+    assert OrmQ.objects.count() == 2
+    q2.forget_lost(timezone.now())
+    assert q2.waiting() == OrmQ.objects.count() == 1
 
 
 def test_a_worker_is_busy_between_begin_and_end(pool):
