@@ -7,12 +7,14 @@ import threading
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
 from core.crashpoints import POINTS
+from tests.crash.database import moment
 from tests.crash.installation import wait_for
-from tests.crash.stack import CONCURRENCY, alive, pid_of
+from tests.crash.stack import CONCURRENCY, alive, lives, pid_of
 
 VICTIMS = {
     "worker": 46,
@@ -60,8 +62,7 @@ class Frozen:
     claims: list
     pids: list
     until: float | None = None
-    woken: object = None
-    """The same moment as the database writes it."""
+    woken: datetime | None = None
     lost: list = field(default_factory=list)
     """Those of its claims that others had taken over before it went on."""
 
@@ -73,9 +74,8 @@ class Sampler(threading.Thread):
         super().__init__(daemon=True)
         self._stack = stack
         self._ended = threading.Event()
-        self.held = []
-        self.claims = defaultdict(set)
-        self.unanswered = Counter()
+        self.claims = defaultdict(dict)
+        """By owner, each batch and fence with the moment of the claim."""
         self.start()
 
     def run(self):
@@ -86,12 +86,12 @@ class Sampler(threading.Thread):
     def look(self):
         """Who holds what, now."""
         held = self._stack.rows(
-            "SELECT id, fence, owner FROM analyses_batch WHERE status = 'leased'"
+            "SELECT id, fence, owner, lease_until FROM analyses_batch WHERE status = 'leased'"
         )
-        for batch, fence, owner in held:
-            self.claims[owner].add((batch, fence))
-        self.held = held
-        return held
+        for batch, fence, owner, until in held:
+            claimed = moment(until) - timedelta(seconds=LEASE_SECONDS)
+            self.claims[owner].setdefault((batch, fence), claimed)
+        return [row[:3] for row in held]
 
     def end(self):
         """Stop looking."""
@@ -190,11 +190,14 @@ class Adversary:
         self.kills.append(Kill(victim, time.monotonic(), point, disturbed=disturbed))
 
     def _kill(self, process, victim):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        try:
             process.kill()
-            self._note(victim)
-            return True
-        return False
+        except psutil.NoSuchProcess:
+            return False
+        self._note(victim)
+        # Until the kernel has taken it down it would still look alive.
+        wait_for(lambda: not lives(process), 10, "the kernel to end it")
+        return True
 
     def _awake(self):
         frozen = {one.host for one in self.frozen if one.until is None}
@@ -348,5 +351,5 @@ class Adversary:
             one.lost = [claim for claim in one.claims if claim not in left]
             tree = self.stack.tree(one.host)
             one.until = time.monotonic()
-            one.woken = self.stack.database.now()
+            one.woken = datetime.now(UTC)
             self._continue([process for some in tree.values() for process in some])

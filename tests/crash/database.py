@@ -56,7 +56,9 @@ class Database:
             return False
         return True
 
-    def now(self):
-        """This moment as a stored time."""
-        now = datetime.now(UTC)
-        return now if self.url else now.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+def moment(stored):
+    """A stored time, as either database gives it back."""
+    if isinstance(stored, str):
+        return datetime.fromisoformat(stored).replace(tzinfo=UTC)
+    return stored

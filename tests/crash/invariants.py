@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from analyses.services.quarantine import SUSPECT
 from tests.crash.adversary import IN_FLIGHT
+from tests.crash.database import moment
 
 PRICES = {"script": (Decimal(1), Decimal(2)), "vectors": (Decimal(1), Decimal(0))}
 """US dollars per million tokens, as the person entered them."""
@@ -326,13 +327,20 @@ def zombie_writes(book):
             if now and now[0] == ("done", fence):
                 found.append(f"batch {batch} by {owner}")
         for owner in {owner for _, _, owner in one.claims}:
-            late = book.one(
-                "SELECT count(*) FROM providers_llmcall WHERE owner = ? AND sent_at > ?",
-                owner,
-                one.woken,
-            )
-            found += [f"{owner} sent {late} calls after it went on"] * bool(late)
+            late = _calls_of_lost_work(book, owner, one.woken)
+            found += [f"{owner} sent {late} calls for work it had lost"] * bool(late)
     return found
+
+
+def _calls_of_lost_work(book, owner, woken):
+    """Calls sent after a process went on and before it claimed anything new."""
+    claims = book.adversary.sampler.claims[owner].values()
+    new = min((claimed for claimed in claims if claimed > woken), default=None)
+    sent = [
+        moment(when)
+        for (when,) in book.rows("SELECT sent_at FROM providers_llmcall WHERE owner = ?", owner)
+    ]
+    return sum(when > woken and (new is None or when < new) for when in sent)
 
 
 INVARIANTS = (

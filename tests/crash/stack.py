@@ -121,7 +121,7 @@ class Stack(Installation):
                     found["guard"] += program.children()
             for guard in found["guard"]:
                 found["child"] += guard.children()
-        return {role: [one for one in some if _lives(one)] for role, some in found.items()}
+        return {role: [one for one in some if lives(one)] for role, some in found.items()}
 
     def web_answers(self):
         """Whether the web process takes connections."""
@@ -150,7 +150,8 @@ class Stack(Installation):
         wait_for(lambda: not self.members(), 10, "every process to end")
 
 
-def _lives(process):
+def lives(process):
+    """Whether a process has not ended."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
