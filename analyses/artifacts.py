@@ -80,6 +80,12 @@ def load_json(session: AnalysisSession, kind: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path else None
 
 
+def is_missing(session: AnalysisSession, kind: str) -> bool:
+    """Whether a row points at a file that is not on this machine."""
+    row = Artifact.objects.filter(session=session, kind=kind).only("path").first()
+    return row is not None and not (root() / row.path).exists()
+
+
 def version(session: AnalysisSession, kind: str) -> int:
     """A number that changes whenever the artifact does; 0 when there is none."""
     row = Artifact.objects.filter(session=session, kind=kind).only("created_at").first()

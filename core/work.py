@@ -92,14 +92,19 @@ def owner_is_dead(owner: str) -> bool:
         return True
 
 
+def claimable(rows: models.QuerySet[Work]) -> models.QuerySet[Work]:
+    """Those of ``rows`` that wait and need not wait longer, by the database's clock."""
+    return rows.filter(status=WorkStatus.PENDING).filter(
+        Q(not_before__isnull=True) | Q(not_before__lte=Now())
+    )
+
+
 def claim(candidates: models.QuerySet[Work], *, owner: str) -> Work | None:
     """Take the first claimable row of ``candidates`` (in their order), or ``None``.
 
     The row comes back leased, with its new fence and attempt.
     """
-    ready = candidates.filter(status=WorkStatus.PENDING).filter(
-        Q(not_before__isnull=True) | Q(not_before__lte=Now())
-    )
+    ready = claimable(candidates)
     with transaction.atomic():
         if connection.features.has_select_for_update_skip_locked:
             ready = ready.select_for_update(skip_locked=True, of=("self",))

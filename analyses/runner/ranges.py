@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analyses.models import AnalysisItem, AnalysisSession, Batch
+from analyses.models import AnalysisItem, AnalysisSession, Batch, Outcome
 from analyses.pipeline.local import embedding_text
 from analyses.pipeline.prepare import PrepareParams, redacted, shorten
 from analyses.pipeline.records import FacetAnswer, FacetsRead, Prepared, Span
@@ -13,10 +13,13 @@ from analyses.services import saved
 
 
 def open_range(session: AnalysisSession, batch: Batch) -> dict[int, tuple[int, Prepared]]:
-    """The prepared conversations of a range, rebuilt from the stored text and the stored spans."""
-    items = session.items.filter(position__gte=batch.first, position__lt=batch.last).select_related(
-        "conversation"
-    )
+    """The prepared conversations of a range, rebuilt from the stored text and the stored spans.
+
+    Only those that wait: a range that is tried again may contain some that were read.
+    """
+    items = session.items.filter(
+        position__gte=batch.first, position__lt=batch.last, outcome=Outcome.WAITING
+    ).select_related("conversation")
     return {
         item.position: (item.conversation_id, _prepared(item))
         for item in items.order_by("position")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from analyses.models import AnalysisSession, Batch
 from analyses.pipeline.base import CallFailed, Context, Stopped
 from analyses.pipeline.facets import FacetsStage
 from analyses.pipeline.records import FacetsRead, ItemFailed, Prepared
+from analyses.runner.outage import AGAIN, PASSING, to_blame
 from analyses.runner.ports import AHEAD, Ports
 from core.database import passes
 
@@ -65,12 +66,14 @@ class Reader:
         self._wake = wake
         self._queue: deque[tuple[OpenBatch, Prepared]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tries: Counter[int] = Counter()
+        self._later: set[asyncio.TimerHandle] = set()
 
     @property
     def hungry(self) -> bool:
         """Whether another batch should be claimed: fewer conversations wait than calls are free."""
         free = self.limit - len(self._tasks)
-        return not self.stopping and len(self._queue) <= free // 2
+        return not self.stopping and len(self._queue) + len(self._later) <= free // 2
 
     @property
     def idle(self) -> bool:
@@ -104,6 +107,9 @@ class Reader:
         """Begin no further call; those in flight end and are kept."""
         self.stopping = True
         self._queue.clear()
+        for handle in self._later:
+            handle.cancel()
+        self._later.clear()
 
     def take_finished(self) -> list[OpenBatch]:
         """Batches that can be saved (complete) or given back (nothing in flight after a stop)."""
@@ -117,7 +123,11 @@ class Reader:
 
     async def _read(self, batch: OpenBatch, prepared: Prepared) -> None:
         try:
-            batch.results[prepared.position] = await self._stage.read_one(prepared, self._context)
+            result = await self._stage.read_one(prepared, self._context)
+            if isinstance(result, ItemFailed) and result.error_class in PASSING:
+                await self._outage(batch, prepared, result)
+            else:
+                batch.results[prepared.position] = result
         except CallFailed as error:
             self.fatal = self.fatal or error
             self.stop()
@@ -136,6 +146,29 @@ class Reader:
             )
         finally:
             batch.in_flight -= 1
+
+    async def _outage(self, batch: OpenBatch, prepared: Prepared, result: ItemFailed) -> None:
+        """The provider failed, not the conversation: ask again later, at last wait for its end."""
+        self._tries[prepared.position] += 1
+        tries = self._tries[prepared.position]
+        if self.stopping:
+            return
+        if tries <= len(AGAIN):
+            self._put_back(batch, prepared, AGAIN[tries - 1])
+        elif await to_blame(result.error_class, self._context.chat):
+            batch.results[prepared.position] = result
+        else:
+            self.fatal = self.fatal or CallFailed(result.error_class, result.message, fatal=True)
+            self.stop()
+
+    def _put_back(self, batch: OpenBatch, prepared: Prepared, seconds: float) -> None:
+        def again() -> None:
+            self._later.discard(handle)
+            self._queue.append((batch, prepared))
+            self.fill()
+
+        handle = asyncio.get_running_loop().call_later(seconds, again)
+        self._later.add(handle)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -15,19 +15,19 @@ from typing import Any
 
 from django.db import Error, connection
 
-from analyses.models import AnalysisSession, Batch, Desired, SessionStatus
-from analyses.pipeline.base import CallFailed, Context, Stopped
+from analyses.models import AnalysisSession, Batch
+from analyses.pipeline.base import CallFailed, Stopped
 from analyses.pipeline.facets import FacetsParams, FacetsStage
-from analyses.plan import RunParams
 from analyses.runner import ports as port_factory
-from analyses.runner.claims import Claims, share_of
-from analyses.runner.job import Job
+from analyses.runner.claims import Claims, Models, Standing, is_suspect, models_of, standings
+from analyses.runner.endings import call_failed, failed, give_back
 from analyses.runner.ports import Ports
 from analyses.runner.ranges import save_range
 from analyses.runner.reading import OpenBatch, Reader
 from analyses.runner.sources import specs
 from analyses.runner.stages import HANDLERS
-from analyses.services.advance import block, give_up
+from analyses.runner.whole import NUMERIC, Held, Progress, files_at_hand, perform
+from analyses.services.advance import block, given_back
 from analyses.services.pumps import beat, still
 from core import database, q2, work
 from core.errors import AppError
@@ -41,7 +41,6 @@ POLL = 0.1
 
 HOUSEKEEPING = 0.5
 """Seconds between looks at what people want (pause, stop)."""
-
 
 AWAY_POLL = 0.5
 """Seconds before a database that did not answer is asked again."""
@@ -70,15 +69,24 @@ class Worker:
         self._quit_when = quit_when
         self._owner = work.owner_name()
         self._heart = Heartbeat(self._lost)
-        self._claims = Claims(self._owner, self._heart, session_id=session_id, skip=skip)
+        self._claims = Claims(
+            self._owner,
+            self._heart,
+            session_id=session_id,
+            skip=skip,
+            known=frozenset(HANDLERS),
+        )
         self._db = ThreadPoolExecutor(1, thread_name_prefix="db")
         self._heavy_db = ThreadPoolExecutor(1, thread_name_prefix="db-heavy")
         self._numbers = ThreadPoolExecutor(1, thread_name_prefix="numbers")
         self._wake = asyncio.Event()
         self._readers: dict[int, Reader] = {}
         self._ports: dict[int, Ports] = {}
-        self._job: tuple[Batch, asyncio.Task[None]] | None = None
+        self._models: dict[int, Models] = {}
+        self._job: Held | None = None
         self._stopped: set[int] = set()
+        self._dropped: set[int] = set()
+        self._leaving = False
         self._looked = 0.0
         self._empty_until: dict[str, float] = {}
 
@@ -159,45 +167,56 @@ class Worker:
             return
         self._looked = time.monotonic()
         held = set(self._ports) | self._used
-        wanted, shares = await self.db(self._states, held)
-        for pk in held - wanted:
-            self._stopped.add(pk)
-            if pk in self._readers:
-                self._readers[pk].stop()
+        standing = await self.db(self._standings, held)
+        wanted = {pk for pk, one in standing.items() if one.goes and self._fits(pk, one)}
+        self._dropped = {pk for pk in held if pk not in standing or standing[pk].cancelled}
+        self._stopped |= held - wanted
+        self._direct_readers({pk: standing[pk].share for pk in wanted})
+        # What was blocked or paused may go on with another key, address or model.
+        for pk in (held - wanted - self._used) & self._ports.keys():
+            await self._ports.pop(pk).close()
+        if self._job is not None:
+            await self.db(self._job.told.write)
+
+    def _direct_readers(self, shares: dict[int, int]) -> None:
+        """Give readers their shares; stop those that shall not go on, forget those that ended."""
         for pk, reader in list(self._readers.items()):
             if pk in shares:
                 reader.share(shares[pk])
-            if reader.idle and (reader.stopping or not shares.get(pk)):
+            else:
+                reader.stop()
+            if reader.idle and (reader.stopping or pk not in shares):
                 del self._readers[pk]
-        # What was blocked or paused may go on with another key or address.
-        for pk in (held - wanted - self._used) & self._ports.keys():
-            await self._ports.pop(pk).close()
 
     @property
     def _used(self) -> set[int]:
-        return set(self._readers) | ({self._job[0].session_id} if self._job else set())
+        return set(self._readers) | ({self._job.batch.session_id} if self._job else set())
 
-    def _states(self, held: set[int]) -> tuple[set[int], dict[int, int]]:
-        """Which analyses may go on, and this worker's share of their concurrency."""
+    def _standings(self, held: set[int]) -> dict[int, Standing]:
         if self._claims.only is None:  # others do not wait for a worker that is not theirs
             beat(self._owner)
-        wanted, shares = set(), {}
-        rows = AnalysisSession.objects.filter(pk__in=held)
-        for pk, desired, status, params in rows.values_list("pk", "desired", "status", "params"):
-            if desired == Desired.RUN and status in (SessionStatus.QUEUED, SessionStatus.RUNNING):
-                wanted.add(pk)
-                shares[pk] = share_of(pk, params)
-        return wanted, shares
+        return standings(held)
+
+    def _fits(self, pk: int, standing: Standing) -> bool:
+        """Whether the ports at hand still ask the models that the analysis wants."""
+        return self._models.get(pk, standing.models) == standing.models
 
     # --- claiming ------------------------------------------------------------------------
 
     async def _claim(self) -> bool:
         found = False
-        if self._reads and self._wants_reading() and self._due("reading"):
+        if self._free and self._reads and self._wants_reading() and self._due("reading"):
             found = self._note("reading", await self._claim_reading())
-        if self._job is None and self._due("heavy"):
+        if self._free and self._job is None and self._due("heavy"):
             found = self._note("heavy", await self._claim_heavy()) or found
         return found
+
+    @property
+    def _free(self) -> bool:
+        """Whether more may be claimed: a suspect shares its worker with nothing."""
+        held = [opened.batch for reader in self._readers.values() for opened in reader.open]
+        held += [self._job.batch] if self._job else []
+        return not any(is_suspect(batch) for batch in held)
 
     def _due(self, kind: str) -> bool:
         """Whether to look for work of a kind: not again so soon after finding none."""
@@ -213,7 +232,7 @@ class Worker:
 
     async def _claim_reading(self) -> bool:
         full = [pk for pk, reader in self._readers.items() if not reader.hungry]
-        opened = await self.db(self._claims.take_range, full)
+        opened = await self.db(self._claims.take_range, full, not self._busy)
         if opened is None:
             return False
         session, batch, items, share = opened
@@ -224,20 +243,20 @@ class Worker:
                 reader = await self._make_reader(session)
             except CallFailed as error:
                 self._heart.drop(batch)
-                await self._call_failed(batch, error)
+                await call_failed(self.heavy_db, batch, error)
                 return False
         reader.share(share)
         reader.add(OpenBatch(batch, items))
         return True
 
     async def _claim_heavy(self) -> bool:
-        taken = await self.db(self._claims.take_heavy, self._reading)
+        taken = await self.db(self._claims.take_heavy, self._reading, not self._busy)
         if taken is None:
             return False
         session, batch = taken
         self._stopped.discard(session.pk)
-        task = asyncio.create_task(self._do(session, batch))
-        self._job = (batch, task)
+        self._job = Held(batch, Progress(batch))
+        self._job.task = asyncio.create_task(self._do(session, self._job))
         return True
 
     # --- reading -------------------------------------------------------------------------
@@ -252,7 +271,13 @@ class Worker:
                 instructions=session.template_version.instructions,
             )
         )
-        context = self._context(session, ports, self._numbers)
+        context = port_factory.context(
+            session,
+            ports,
+            threads=self._numbers,
+            should_stop=lambda: session.pk in self._stopped,
+            report=lambda done, total: None,
+        )
         reader = Reader(session, ports, stage, context, self._wake.set)
         self._readers[session.pk] = reader
         return reader
@@ -263,31 +288,19 @@ class Worker:
             stop = lambda pk=session.pk: pk in self._stopped or not self._heart.safe  # noqa: E731
             try:
                 self._ports[session.pk] = await self.db(port_factory.build, session, stop)
+                self._models[session.pk] = models_of(session)
             except AppError as error:
                 raise CallFailed("auth", error.text, fatal=True) from error
         return self._ports[session.pk]
 
-    def _context(
-        self, session: AnalysisSession, ports: Ports, threads: ThreadPoolExecutor
-    ) -> Context:
-        return port_factory.context(
-            session,
-            ports,
-            threads=threads,
-            should_stop=lambda: session.pk in self._stopped,
-            report=lambda done, total: None,
-        )
-
     async def _save_ready(self) -> None:
         for reader in list(self._readers.values()):
+            if reader.fatal is not None:  # first of all, or another worker takes what is released
+                fatal, reader.fatal = reader.fatal, None
+                self._stopped.add(reader.session.pk)
+                await self.db(block, reader.session.pk, fatal.error_class, fatal.message)
             for opened in reader.take_finished():
                 await self._save_range(reader, opened)
-            if reader.fatal is not None:
-                await self.db(
-                    block, reader.session.pk, reader.fatal.error_class, reader.fatal.message
-                )
-                reader.fatal = None
-                self._stopped.add(reader.session.pk)
 
     async def _save_range(self, reader: Reader, opened: OpenBatch) -> None:
         self._heart.drop(opened.batch)
@@ -297,67 +310,55 @@ class Worker:
             if opened.complete:
                 await self.db(save_range, reader.session, opened, reader.ports.local)
             elif opened.error:
-                await self._failed(opened.batch, opened.error)
+                await failed(self.heavy_db, opened.batch, opened.error)
             else:
-                await self.db(work.release, opened.batch)
+                await self.db(given_back, opened.batch)
         except work.LeaseLost:
             log.warning("Batch %s was taken by another worker.", opened.batch)
         except Exception as error:
             if database.passes(error):
                 raise
             log.exception("Batch %s could not be saved.", opened.batch)
-            await self._failed(opened.batch, f"Not saved: {type(error).__name__}.")
+            await failed(self.heavy_db, opened.batch, f"Not saved: {type(error).__name__}.")
 
     # --- everything else -----------------------------------------------------------------
 
-    async def _do(self, session: AnalysisSession, batch: Batch) -> None:
+    async def _do(self, session: AnalysisSession, held: Held) -> None:
         """Run one batch of a whole stage; every ending leaves the batch in a known state."""
+        batch = held.batch
         try:
             ports = await self._ports_of(session)
-            params = RunParams.model_validate(session.params)
-            context = self._context(session, ports, self._numbers)
-            job = Job(batch, session, ports, context, params, self.heavy_db)
-            await HANDLERS[batch.stage](job)
+            if not await self.heavy_db(files_at_hand, session, batch):
+                return
+            await perform(
+                session,
+                held,
+                ports,
+                db=self.heavy_db,
+                numbers=self._numbers,
+                should_stop=lambda: self._stops(batch),
+            )
         except work.LeaseLost:
             log.warning("Batch %s was taken by another worker.", batch)
         except Stopped:
-            await self._give_back(batch)
+            await give_back(self.heavy_db, batch)
         except CallFailed as error:
-            await self._call_failed(batch, error)
+            await call_failed(self.heavy_db, batch, error)
         except Exception as error:
             if database.passes(error):  # no fault of the batch
-                await self._give_back(batch)
+                await give_back(self.heavy_db, batch)
                 return
             log.exception("Stage %s of analysis %s failed.", batch.stage, batch.session_id)
-            text = str(error) if isinstance(error, AppError) else type(error).__name__
-            await self._failed(batch, f"{text}: {error}")
+            await failed(self.heavy_db, batch, f"{type(error).__name__}: {error}")
         finally:
             self._heart.drop(batch)
             self._job = None
             self._wake.set()
 
-    async def _call_failed(self, batch: Batch, error: CallFailed) -> None:
-        if error.fatal:
-            await self._give_back(batch)
-            await self.heavy_db(block, batch.session_id, error.error_class, error.message)
-        else:
-            await self._failed(batch, error.message)
-
-    async def _give_back(self, batch: Batch) -> None:
-        try:
-            await self.heavy_db(work.release, batch)
-        except work.LeaseLost:
-            log.warning("Batch %s was taken by another worker.", batch)
-        except Error as error:
-            if not database.passes(error):
-                raise
-            log.warning("Batch %s could not be given back; its lease runs out.", batch)
-
-    async def _failed(self, batch: Batch, error: str) -> None:
-        try:
-            await self.heavy_db(give_up, batch, error)
-        except work.LeaseLost:
-            log.warning("Batch %s was taken by another worker.", batch)
+    def _stops(self, batch: Batch) -> bool:
+        """Whether a whole stage has to end early: numbers alone outlast a pause, but no stop."""
+        waits = batch.session_id not in self._dropped and not self._leaving
+        return batch.session_id in self._stopped and not (waits and batch.stage in NUMERIC)
 
     # --- ending --------------------------------------------------------------------------
 
@@ -374,8 +375,9 @@ class Worker:
         for pk, reader in self._readers.items():
             reader.stop()
             self._stopped.add(pk)
+        self._leaving = True
         if self._job is not None:
-            self._stopped.add(self._job[0].session_id)
+            self._stopped.add(self._job.batch.session_id)
         while self._busy and self._heart.holding:
             await self._save_ready()
             await self._rest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.utils import timezone
 
 from analyses import plan
 from analyses.events import BatchSaved, ProgressMade, StageEnded
 from analyses.models import AnalysisSession, Batch
 from analyses.services.spending import count_spending
+from analyses.services.status import locked
 from core.events import publish
 from core.models import WorkStatus
 
@@ -46,6 +48,23 @@ def move(session: AnalysisSession, key: str, items: int) -> None:
         seconds = (stage.finished_at - stage.started_at).total_seconds()
         publish(session.topic, StageEnded(stage=stage.key, seconds=round(seconds, 2)))
     stage.save(update_fields=["batches_done", "items_done", "started_at", "finished_at"])
+
+
+def tell(batch: Batch, share: float) -> None:
+    """Show how far a whole stage is: ``share`` from 0 to 1. Nothing when the claim is lost."""
+    with transaction.atomic():
+        session = locked(batch.session_id)
+        mine = session.batches.filter(pk=batch.pk, fence=batch.fence, status=WorkStatus.LEASED)
+        stage = session.stages.filter(key=batch.stage).first()
+        if stage is None or not mine.exists() or stage.key in ("prepare", "facets"):
+            return
+        done = min(stage.items_total - 1, int(stage.items_total * share))
+        if done > stage.items_done:
+            session.stages.filter(pk=stage.pk).update(items_done=done)
+            publish(
+                session.topic,
+                ProgressMade(stage=stage.key, done=done, total=stage.items_total),
+            )
 
 
 def _ask_for_preview(session: AnalysisSession) -> None:

@@ -42,12 +42,13 @@ class Told:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.client = ScriptedClient()
         self.settled: Counter[str] = Counter()
-        monkeypatch.setattr("analyses.runner.ports.ScriptedClient", lambda: self.client)
+        monkeypatch.setattr("analyses.runner.ports.ScriptedClient", lambda **how: self.client)
         write = DatabaseJournal.write
 
-        def noted(journal: DatabaseJournal, rows: Sequence[JournalRow]) -> None:
-            write(journal, rows)
+        def noted(journal: DatabaseJournal, rows: Sequence[JournalRow]) -> Any:
+            verdicts = write(journal, rows)
             self.settled.update(row.fingerprint for row in rows if row.state == "ok")
+            return verdicts
 
         monkeypatch.setattr(DatabaseJournal, "write", noted)
 

@@ -85,7 +85,7 @@ def test_a_wrong_key_blocks_and_going_on_reads_the_rest(
 ) -> None:
     told.play(Scenario(opening=(Step(),) * 12 + (Step(act=Act.UNAUTHORIZED),) * 40))
     session = run(start(talks(40), chat=model))
-    assert (session.status, session.reason) == (SessionStatus.BLOCKED, "auth")
+    assert (session.status, session.reason) == (SessionStatus.BLOCKED, "key")
     assert session.detail
     assert not session.batches.filter(status=WorkStatus.LEASED).exists()
     assert set(session.batches.values_list("attempt", flat=True)) <= {0, 1}
@@ -140,7 +140,7 @@ def test_a_key_that_cannot_be_read_blocks(
 ) -> None:
     Provider.objects.update(key_encrypted="not-a-token")
     session = run(start(talks(12), chat=model))
-    assert (session.status, session.reason) == (SessionStatus.BLOCKED, "auth")
+    assert (session.status, session.reason) == (SessionStatus.BLOCKED, "key")
     assert "key" in session.detail
     assert session.failed_count == 0
 
