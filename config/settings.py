@@ -228,6 +228,9 @@ SUPERVISOR_TICKS: list[str] = [
     "analyses.services.tick",
     "core.events.tick",
 ]
+
+# Who names the projects that spending is counted by: providers imports no app above it.
+SPENDING_PROJECTS = "projects.selectors.spending.spending_projects"
 SETUP_STEPS: list[str] = [
     "templates_app.services.ensure_shipped",
     "projects.runner.ensure_sample",

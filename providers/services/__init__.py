@@ -1,6 +1,7 @@
 """Changes to providers, limits and the books of spending. Every door calls these."""
 
-from providers.services.limits import LimitState, limit_states, newly_near, room, set_limit
+from providers.selectors.limits import LimitState, limit_states, room
+from providers.services.limits import newly_near, set_limit, set_limits
 from providers.services.lost import doubt_lost_calls, tick
 from providers.services.providers import (
     ProviderInput,
@@ -24,6 +25,7 @@ __all__ = [
     "save_provider",
     "set_enabled",
     "set_limit",
+    "set_limits",
     "stored_key",
     "test_provider",
     "tick",

@@ -14,7 +14,8 @@ from functools import lru_cache
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from providers.models import Period, SpendBook, SpendLimit
+from providers.models import SpendBook, SpendLimit
+from providers.selectors.limits import PERIODS, period_key
 
 Book = tuple[str, str]
 """Scope and key of one row of :class:`providers.models.SpendBook`."""
@@ -22,20 +23,6 @@ Book = tuple[str, str]
 NOTHING = Decimal(0)
 UNIT = Decimal("0.00000001")
 """The books' smallest amount, in US dollars."""
-
-PERIODS: dict[str, tuple[str, ...]] = {
-    "analysis": (Period.ALL,),
-    "project": (Period.DAY, Period.MONTH),
-    "workspace": (Period.DAY, Period.MONTH),
-}
-"""The periods in which each sort of scope may be limited."""
-
-
-def period_key(period: str, now: date) -> str:
-    """The key of the period in which ``now`` (UTC) lies: ``all``, ``2026-11``, ``2026-11-20``."""
-    if period == Period.ALL:
-        return "all"
-    return now.strftime("%Y-%m-%d" if period == Period.DAY else "%Y-%m")
 
 
 def scopes_of(workspace: int, project: int | None, analysis: int | None) -> tuple[str, ...]:
