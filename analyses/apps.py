@@ -10,6 +10,7 @@ JOBS = {
     "delete_analyses": "analyses.services.jobs.DeleteAnalyses",
     "delete_conversations": "analyses.services.jobs.DeleteConversations",
     "delete_datasets": "analyses.services.jobs.DeleteDatasets",
+    "export": "analyses.export.files.Export",
     "purge": "analyses.services.jobs.Purge",
 }
 

@@ -92,7 +92,8 @@ def in_work(
 
 
 def _ended(projects: QuerySet[Project], before: datetime | None, may_change: bool) -> list[Entry]:
-    jobs, imports = (rows(projects).filter(status__in=ENDED) for rows in (_jobs, _imports))
+    jobs = _jobs(projects).filter(status__in=ENDED)
+    imports = _imports(projects).filter(status__in=ENDED)
     if before is not None:
         jobs, imports = jobs.filter(created_at__lt=before), imports.filter(created_at__lt=before)
     found = [job_entry(row, may_change) for row in jobs[: PER_PAGE + 1]]
@@ -189,7 +190,7 @@ def counts(job: Job) -> str:
 
 def job_actions(job: Job, may_change: bool) -> list[Action]:
     """What can be done with a job now, by somebody who may change things or not."""
-    slug, kind = job.project.slug, registry.kind(job.kind)
+    slug, kind = job.project.slug, _kind(job)
     may = may_change or kind.role == "viewer"
     found = []
 
@@ -208,6 +209,14 @@ def job_actions(job: Job, may_change: bool) -> list[Action]:
     return found
 
 
+def _kind(job: Job) -> Any:
+    """Who does such jobs; raises ``NotFound`` when nobody does any more."""
+    found = registry.kind(job.kind)
+    if found is None:
+        raise NotFound
+    return found
+
+
 def can_retry(job: Job) -> bool:
     """Whether something of an ended job can be tried again."""
     unfinished = job.total - job.done - job.skipped
@@ -217,7 +226,7 @@ def can_retry(job: Job) -> bool:
 def may_undo(job: Job) -> bool:
     """Whether taking back is possible now."""
     open_yet = job.undo_until is not None and job.undo_until > timezone.now()
-    return open_yet and job.undone_at is None and registry.kind(job.kind).undoable
+    return open_yet and job.undone_at is None and bool(_kind(job).undoable)
 
 
 def has_file(job: Job) -> bool:

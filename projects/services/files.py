@@ -11,10 +11,13 @@ from django.db.models.functions import Now
 
 from core.errors import NotFound
 from projects.models import Job
-from projects.selectors.jobs import has_file
+from projects.selectors.jobs import OPEN, has_file
 
 KEPT_FOR = timedelta(days=7)
 """How long a file can be downloaded."""
+
+PART = ".part"
+"""How names of unfinished files end. They begin with the job's uid."""
 
 TYPES = {
     "csv": "text/csv; charset=utf-8",
@@ -47,4 +50,15 @@ def remove_old() -> int:
     for job in old:
         (Path(settings.MEDIA_ROOT) / job.file).unlink(missing_ok=True)
         count += Job.objects.filter(pk=job.pk).update(file="", file_until=None)
+    return count
+
+
+def remove_left_over() -> int:
+    """Remove unfinished files of jobs that ended; returns how many."""
+    count = 0
+    for part in folder().glob(f"*{PART}"):
+        uid = part.name[:36]
+        if not Job.objects.filter(uid=uid, status__in=OPEN).exists():
+            part.unlink(missing_ok=True)
+            count += 1
     return count

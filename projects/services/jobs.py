@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Role, User
 from accounts.services import audit, require
 from core import q2, work
 from core.bulk import insert_rows
@@ -164,7 +164,7 @@ def _ready(kind: Kind, job: Job, wanted: Wanted, *, wake: bool) -> None:
 def retry_failed(*, actor: User, job: Job, wake: bool = True) -> Job:
     """A new job over the failed items of one that ended. Raises ``Conflict`` without any."""
     kind = kind_of(job.kind)
-    require(actor, job.project.workspace, kind.role)
+    _require(actor, job, kind)
     with transaction.atomic():
         row = Job.objects.select_for_update().select_related("project").get(pk=job.pk)
         again = row.retries.first()
@@ -183,10 +183,17 @@ def retry_failed(*, actor: User, job: Job, wake: bool = True) -> Job:
     return made
 
 
+def _require(actor: User, job: Job, kind: Kind) -> None:
+    """People change their own jobs with the role it took to start them, others as analysts."""
+    mine = job.created_by_id == actor.pk
+    needed = kind.role if mine or kind.role != Role.VIEWER else Role.ANALYST
+    require(actor, job.project.workspace, needed)
+
+
 def cancel_job(*, actor: User, job: Job) -> Job:
     """Stop a job: at once when it waits, else before its next chunk. What is done stays done."""
     kind = kind_of(job.kind)
-    require(actor, job.project.workspace, kind.role)
+    _require(actor, job, kind)
     with transaction.atomic():
         row = Job.objects.select_for_update().select_related("project").get(pk=job.pk)
         if row.status in ENDED:
@@ -211,7 +218,7 @@ def end_if_waiting(job: Job) -> None:
 def undo_job(*, actor: User, job: Job) -> Job:
     """Take back what a job did, while that is possible. Doing it twice changes nothing."""
     kind = kind_of(job.kind)
-    require(actor, job.project.workspace, kind.role)
+    _require(actor, job, kind)
     with transaction.atomic():
         row = Job.objects.select_for_update().select_related("project").get(pk=job.pk)
         if row.undone_at is not None:
