@@ -15,6 +15,7 @@ from accounts.services import authenticate
 from analyses.api import router as analyses
 from core.errors import AppError, Invalid, NotFound, problem
 from projects.api import router as projects
+from providers.api import router as limits
 from templates_app.api import router as templates
 
 
@@ -53,6 +54,7 @@ api = NinjaAPI(
 )
 api.add_router("/projects", projects)
 api.add_router("/templates", templates)
+api.add_router("/limits", limits)
 api.add_router("", analyses)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 from django.utils.functional import cached_property
@@ -19,12 +19,14 @@ from accounts.services import reaches
 from analyses.models import ENDED, AnalysisSession, SessionStatus
 from core.figures import count_of
 from projects.models import Project
+from projects.selectors.jobs import Entry, in_work
 
 THEMES = frozenset({"light", "dark"})
 LISTED_PROJECTS = 12
 LISTED_RUNNING = 4
 LISTED_NEWS = 5
 LAST_PROJECT = "project"  # session key: the project whose pages were looked at last
+MOVING = frozenset({"queued", "running", "pending", "leased"})
 ON_PHONE = 4  # links in the bottom bar, besides "More"
 
 
@@ -135,7 +137,12 @@ class Shell:
         if self.project is None:
             return {"datasets": 0, "analyses": 0}
         return Project.objects.filter(pk=self.project.pk).aggregate(
-            datasets=Count("datasets", distinct=True), analyses=Count("analyses", distinct=True)
+            datasets=Count("datasets", filter=Q(datasets__deleted_at=None), distinct=True),
+            analyses=Count(
+                "analyses",
+                filter=Q(analyses__deleted_at=None, analyses__dataset__deleted_at=None),
+                distinct=True,
+            ),
         )
 
     @property
@@ -145,11 +152,11 @@ class Shell:
 
     @cached_property
     def running(self) -> list[Running]:
-        """Analyses that have not ended, newest first. One query."""
+        """Analyses, jobs and imports that have not ended, newest first. Three queries."""
         if self.user is None:
             return []
-        open_ones = AnalysisSession.objects.for_user(self.user).exclude(status__in=ENDED)
-        return [_running(row) for row in open_ones.select_related("project")[:LISTED_RUNNING]]
+        entries = in_work(Project.objects.for_user(self.user), limit=LISTED_RUNNING)
+        return [_running(entry) for entry in entries]
 
     @cached_property
     def news(self) -> list[Row]:
@@ -164,7 +171,8 @@ class Shell:
         """The newest analyses of this project. One query, only on pages that show it."""
         if self.project is None:
             return []
-        rows = self.project.analyses.select_related("project")
+        rows = AnalysisSession.objects.kept().filter(project=self.project)
+        rows = rows.select_related("project")
         return [_row(row) for row in rows[:LISTED_NEWS]]
 
     @cached_property
@@ -178,6 +186,7 @@ class Shell:
             Link("Overview", "home", _address("projects:overview", slug)),
             Link("Analyses", "chart-dots", analyses, "a", counts["analyses"]),
             Link("Data", "database", _address("projects:data", slug), "d", counts["datasets"]),
+            Link("Trash", "trash", _address("projects:trash", slug)),
         )
 
     @cached_property
@@ -188,6 +197,7 @@ class Shell:
             links.append(Link("Providers", "plug-connected", _address("providers:list"), "p"))
         if self.may_manage:
             links.append(Link("Members", "users", _address("accounts:members")))
+            links.append(Link("Limits", "hand-stop", _address("providers:limits")))
         return self._mark(*links)
 
     @property
@@ -231,14 +241,14 @@ def _project_link(project: Project) -> Link:
     return Link(project.name, "folder", _address("projects:overview", project.slug))
 
 
-def _running(session: AnalysisSession) -> Running:
-    percent = 100 * (session.read_count + session.failed_count) // max(1, session.total)
-    moving = session.status in {SessionStatus.QUEUED, SessionStatus.RUNNING}
+def _running(entry: Entry) -> Running:
+    percent = int(entry.percent or 0)
+    moving = entry.state in MOVING
     return Running(
-        name=session.name,
-        href=_address("analyses:live", session.project.slug, session.number),
-        project=session.project.name,
-        state=f"{percent}%" if moving and percent else session.get_status_display(),
+        name=entry.name,
+        href=entry.href,
+        project=entry.project,
+        state=f"{percent}%" if moving and percent else entry.state_text,
         percent=percent,
         tone="" if moving else "warn",
     )

@@ -11,4 +11,5 @@ urlpatterns = [
     path("providers/<int:pk>/", views.edit, name="edit"),
     path("providers/<int:pk>/test/", views.test, name="test"),
     path("providers/<int:pk>/switch/", views.switch, name="switch"),
+    path("settings/limits/", views.limits, name="limits"),
 ]

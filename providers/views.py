@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import Role
 from accounts.selectors import current_workspace, person
@@ -15,7 +15,7 @@ from accounts.services import reaches, require, role_of
 from core.errors import Invalid
 from core.forms import refuse, status_of
 from providers import selectors, services
-from providers.forms import ProviderForm
+from providers.forms import LimitForm, ProviderForm, limit_form
 
 
 @login_required
@@ -106,3 +106,21 @@ def _one(request: HttpRequest, pk: int, form: ProviderForm) -> dict[str, object]
     state, word = selectors.state_of(row)
     may_manage = reaches(role_of(user, row.workspace), Role.OWNER)
     return {"form": form, "row": row, "state": state, "word": word, "may_manage": may_manage}
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def limits(request: HttpRequest) -> HttpResponse:
+    """What the workspace and its projects spent, and the most they may. Owners only."""
+    user = person(request)
+    workspace = current_workspace(user)
+    require(user, workspace, Role.OWNER)
+    form = LimitForm(request.POST or None)
+    if form.is_valid():
+        scope = form.cleaned_data["scope"]
+        services.set_limits(actor=user, workspace=workspace, scope=scope, amounts=form.amounts())
+        messages.success(request, "The limits are saved. They hold from the next call on.")
+        return redirect("providers:limits")
+    rows = selectors.spending(workspace)
+    context = {"rows": [(row, limit_form(row, form)) for row in rows], "form": form}
+    return render(request, "providers/limits.html", context, status=status_of(form))

@@ -136,6 +136,10 @@ TABLE: dict[str, list[Access]] = {
     "providers/<int:pk>/switch/": [
         Access("POST", (LOGIN, 404, 404, 403, 403, 302), form={"enabled": "0"}, fill=SCRIPTED)
     ],
+    "settings/limits/": [
+        Access("GET", (LOGIN, 404, 200, 403, 403, 200)),
+        Access("POST", (LOGIN, 404, 422, 403, 403, 422), form={"scope": "", "day": "x"}),
+    ],
     # Projects and their data.
     "": [signed_in()],
     # 286 tells htmx to stop asking.
@@ -241,6 +245,12 @@ TABLE: dict[str, list[Access]] = {
     API_JOBS + "/<uuidstr:uid>": [api_reads(fill=JOB)],
     API_JOBS + "/<uuidstr:uid>/<action>": [
         api_changes(fill={**JOB, "action": lambda world: "undo"}, body={})
+    ],
+    "api/v1/limits": [
+        Access("GET", (401, 404, 200, 403, 403, 200)),
+        Access(
+            "PUT", (401, 404, 200, 403, 403, 200), body={"period": "day", "amount": "5"}
+        ),
     ],
     "api/v1/templates": [Access("GET", (401, 200, 200, 200, 200, 200))],
     "api/v1/projects/<slug:slug>/sessions": [

@@ -160,6 +160,15 @@ class Spending:
         return min(100, round(100 * total / self.limit))
 
     @property
+    def parts(self) -> str:
+        """What the sum consists of, in words."""
+        sums = self.sums
+        return (
+            f"{dollars(sums.spent)} settled, {dollars(sums.doubt)} in doubt, "
+            f"{dollars(sums.reserved)} set aside for calls now out."
+        )
+
+    @property
     def text(self) -> str:
         """For example "US$ 8.10 of US$ 10.00"."""
         used = dollars(self.sums.used)
