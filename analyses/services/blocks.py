@@ -30,7 +30,7 @@ WAITS: Mapping[str, tuple[float, float]] = {
     BlockReason.PROVIDER: (10, 120),
     BlockReason.QUOTA: (60, 900),
     BlockReason.DISK: (10, 10),
-    BlockReason.BUDGET: (10, 120),
+    BlockReason.BUDGET: (10, 900),
     BlockReason.UPGRADE: (10, 120),
 }
 """Seconds until the first new try, and the most. Other reasons wait for a person."""

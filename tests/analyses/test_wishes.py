@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
-from analyses import services
+from analyses import services, states
 from analyses.models import (
     AnalysisSession,
     Batch,
     Desired,
     SessionStatus,
 )
+from analyses.services.advance import given_back
 from analyses.services.sessions import claimable
 from core import work
 from core.errors import Conflict, Forbidden, NotFound
@@ -172,3 +175,46 @@ def test_a_block_stays_until_somebody_goes_on(
     services.block(session.pk, "auth", "too late")
     session.refresh_from_db()
     assert session.status == SessionStatus.CANCELLED
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_many_clicks_from_two_tabs_end_as_the_last_one_says(
+    start: Callable[..., AnalysisSession], analyst: User, seed: int
+) -> None:
+    """Fault 15: legal edges only, whatever workers and the tick do in between."""
+    session, rng = start(), random.Random(seed)
+    tabs = [AnalysisSession.objects.get(pk=session.pk) for _ in range(2)]  # never reloaded
+    held: list[Batch] = []
+    last = Desired.RUN
+    for click in range(50):
+        wish = rng.choice(["pause", "resume"] if click < 49 or seed % 2 else ["cancel"])
+        WISHES[wish](actor=analyst, session=rng.choice(tabs))
+        last = {"pause": Desired.PAUSE, "resume": Desired.RUN, "cancel": Desired.CANCEL}[wish]
+        step = rng.randrange(4)
+        if step == 0:
+            batch = work.claim(claimable().filter(session=session).order_by("pk"), owner=ME)
+            held += [batch] if batch else []
+        elif step == 1 and held:
+            given_back(held.pop(rng.randrange(len(held))))
+        elif step == 2:
+            services.tick()
+    for batch in held:
+        given_back(batch)
+    services.tick()
+    session.refresh_from_db()
+    ends = {Desired.PAUSE: "paused", Desired.RUN: "running", Desired.CANCEL: "cancelled"}
+    assert (session.desired, session.status) == (last, ends[last])
+    told = ["queued", *statuses(session)]
+    assert all(new in states.EDGES[old] for old, new in pairwise(told))
+
+
+def test_giving_a_batch_back_ends_a_pause_at_once(
+    start: Callable[..., AnalysisSession], analyst: User
+) -> None:
+    session = start()
+    batch = claim(session)
+    services.pause(actor=analyst, session=session)
+    given_back(batch)
+    session.refresh_from_db()
+    assert session.status == SessionStatus.PAUSED
+    assert session.batches.get(pk=batch.pk).attempt == 0
