@@ -186,8 +186,16 @@ class Shell:
             Link("Overview", "home", _address("projects:overview", slug)),
             Link("Analyses", "chart-dots", analyses, "a", counts["analyses"]),
             Link("Data", "database", _address("projects:data", slug), "d", counts["datasets"]),
-            Link("Trash", "trash", _address("projects:trash", slug)),
         )
+
+    @cached_property
+    def work_links(self) -> list[Link]:
+        """Where long work and deleted things are."""
+        if self.project is None:
+            return []
+        slug = self.project.slug
+        jobs = Link("Jobs", "clock", _address("projects:jobs", slug), "j")
+        return self._mark(jobs, Link("Trash", "trash", _address("projects:trash", slug)))
 
     @cached_property
     def workspace_links(self) -> list[Link]:
@@ -216,7 +224,7 @@ class Shell:
     def palette(self) -> list[Group]:
         """Where the person may go and what they may do, in groups."""
         groups = [
-            Group("This project", self.project_links),
+            Group("This project", [*self.project_links, *self.work_links]),
             Group("Projects", [_project_link(row) for row in self.projects]),
             Group("Running now", [Link(row.name, "chart-dots", row.href) for row in self.running]),
             Group("Workspace", self.workspace_links),
