@@ -85,13 +85,14 @@ class Estimate:
     """Cost in US dollars and time in seconds of an analysis of ``conversations``.
 
     ``sampled`` conversations were rendered for it; none for the local engine, which asks nobody.
-    ``scale`` is the model's own count of tokens over ours, learned from its history.
+    ``after`` are the seconds that follow reading. ``scale`` is the model's own count of tokens over ours, learned from its history.
     """
 
     conversations: int
     sampled: int
     stages: tuple[StageEstimate, ...]
     seconds: Range
+    after: Range = field(default_factory=Range)
     scale: float = 1.0
     notes: tuple[str, ...] = field(default=())
 
@@ -142,6 +143,7 @@ class Estimate:
             "conversations": self.conversations,
             "sampled": self.sampled,
             "seconds": _listed(self.seconds, 1),
+            "after": _listed(self.after, 1),
             "scale": round(self.scale, 4),
             "notes": list(self.notes),
             "cost": _money_json(self.spend),
@@ -172,7 +174,7 @@ class Estimate:
                 for row in data["stages"]
                 if row["key"] in LABELS
             )
-            seconds = Range(*data["seconds"])
+            seconds, after = Range(*data["seconds"]), Range(*data.get("after", ()))
         except (KeyError, TypeError, ValueError, ArithmeticError):
             return None
         return cls(
@@ -180,6 +182,7 @@ class Estimate:
             sampled=int(data.get("sampled", 0)),
             stages=stages,
             seconds=seconds,
+            after=after,
             scale=float(data.get("scale", 1.0)),
             notes=tuple(data.get("notes", ())),
         )

@@ -147,11 +147,13 @@ def estimate_from(
         if load.key != "embeddings" or embedding is not None
     )
     concurrency = question.concurrency or model.provider.concurrency
+    latency = known.latency or CALL_SECONDS
     return Estimate(
         conversations=question.count,
         sampled=len(sample),
         stages=stages,
-        seconds=_seconds(loads, question.count, known.latency or CALL_SECONDS, concurrency),
+        seconds=_seconds(loads, latency, concurrency) + NUMBERS_SECONDS.times(question.count),
+        after=_seconds(loads[1:], latency, concurrency),
         scale=known.scale,
         notes=_notes(len(sample), known, concurrency),
     )
@@ -188,9 +190,9 @@ def _as_priced(model: ModelDeployment) -> Deployment:
     )
 
 
-def _seconds(loads: Sequence[Load], count: int, latency: Range, concurrency: int) -> Range:
+def _seconds(loads: Sequence[Load], latency: Range, concurrency: int) -> Range:
     """Stages follow each other; within one, ``concurrency`` calls run side by side."""
-    total = FIXED_SECONDS + NUMBERS_SECONDS.times(count)
+    total = FIXED_SECONDS
     for load in loads:
         waits = [
             max(calls / concurrency, load.rounds if calls else 0) * delay

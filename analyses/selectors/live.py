@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from django.db.models import Count, Sum
@@ -12,22 +12,31 @@ from django.utils import timezone
 
 from analyses import plan
 from analyses.models import AnalysisSession, SessionStatus, StageProgress
-from core import figures
-from core.models import WorkStatus
+from analyses.selectors.estimates import Cost, stored
+from analyses.selectors.outlook import (
+    LATELY,
+    MIN_KNOWN,
+    RANGE,
+    RECENT,
+    Point,
+    Rows,
+    TimeLeft,
+    rate_of,
+    recent_batches,
+    share_over,
+    time_left,
+)
 from providers.models import CallState, LlmCall
 
-RECENT = timedelta(seconds=60)
-LATELY = 3
-"""Batches saved in the last minute from which on the rate is that of the last minute."""
 SPARK_BARS = 12
-AFTER_READING = 0.15
-"""What follows reading takes about this share of the reading's own time …"""
-AT_LEAST_AFTER = 6.0
-"""… and never less than this many seconds."""
-MIN_KNOWN = 0.02
-"""Share of the conversations that must be read before a time is told."""
-RANGE = (0.88, 1.3)
-"""Early and late end of the time left, as factors; late is wider because retries only add."""
+STAGE_OF = {
+    "facets": "facets",
+    "embeddings": "embed",
+    "names": "name",
+    "hierarchy": "hierarchy",
+    "privacy": "privacy",
+}
+"""The stage that makes the calls of each purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +50,6 @@ class Stage:
     state: str
     done: int
     total: int
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLeft:
-    """Time left in words; ``detail`` says when, with the range."""
-
-    text: str
-    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class Progress:
     """What the rate means, in words."""
     seen: int = 0
     """Conversations tried: read or skipped."""
+    spend: Cost | None = None
+    """What the whole will cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +91,20 @@ def progress_of(session: AnalysisSession, now: datetime | None = None) -> Progre
     now = now or timezone.now()
     facets = rows.get("facets")
     read = session.ended or bool(facets and facets.finished_at)
-    recent = [] if read else _recent(session, now)
-    rate = _rate(session, facets, recent, now)
+    recent = [] if read else recent_batches(session, now)
+    rate = rate_of(session, facets, recent, now)
     done = session.read_count + session.failed_count
     return Progress(
         read=session.read_count,
         total=session.total,
         percent=int(100 * done / session.total) if session.total else 0,
         stages=stages,
-        left=_time_left(session, rows, rate, now),
+        left=time_left(session, rows, rate, now),
         rate=rate,
         spark=_spark(recent, now),
         pace=_pace(session, rate, lately=len(recent) >= LATELY),
         seen=done,
+        spend=None if session.ended else expected_spend(session, rows),
     )
 
 
@@ -113,34 +117,6 @@ def _stage(step: plan.StagePlan, row: StageProgress | None) -> Stage:
     return Stage(step.key, step.label, step.weight, percent, state, done, total)
 
 
-Point = tuple[datetime, int]
-
-
-def _recent(session: AnalysisSession, now: datetime) -> list[Point]:
-    """When the latest batches were saved, and how many conversations each held."""
-    rows = session.batches.filter(
-        stage="facets", status=WorkStatus.DONE, finished_at__gte=now - RECENT
-    ).order_by("finished_at")
-    values = rows.values_list("finished_at", "first", "last")
-    return [(at, last - first) for at, first, last in values if at is not None]
-
-
-def _rate(
-    session: AnalysisSession, facets: StageProgress | None, recent: Sequence[Point], now: datetime
-) -> float | None:
-    if facets is None or facets.started_at is None:
-        return None
-    if facets.finished_at:
-        took = (facets.finished_at - facets.started_at).total_seconds()
-        return facets.items_done / took if took > 0 else None
-    if session.status != SessionStatus.RUNNING:
-        return None
-    if len(recent) >= LATELY:
-        since = max(facets.started_at, now - RECENT)
-        return sum(size for _, size in recent) / max((now - since).total_seconds(), 0.5)
-    return facets.items_done / max((now - facets.started_at).total_seconds(), 0.5) or None
-
-
 def _pace(session: AnalysisSession, rate: float | None, *, lately: bool) -> str:
     if rate is not None:
         return "Over the last minute" if lately else "On average while reading"
@@ -149,51 +125,6 @@ def _pace(session: AnalysisSession, rate: float | None, *, lately: bool) -> str:
     if session.status == SessionStatus.RUNNING:
         return "Known once the first batches are saved"
     return "Nothing is being read now"
-
-
-def _time_left(
-    session: AnalysisSession, rows: dict[str, StageProgress], rate: float | None, now: datetime
-) -> TimeLeft:
-    if session.ended:
-        return TimeLeft(*_finished(session))
-    if session.status != SessionStatus.RUNNING:
-        return TimeLeft(session.get_status_display(), "What is saved stays saved.")
-    seconds = _seconds_left(session, rows, rate, now)
-    if seconds is None:
-        return TimeLeft("Working out the time left")
-    early, late = (now + timedelta(seconds=seconds * factor) for factor in RANGE)
-    likely = now + timedelta(seconds=seconds)
-    if seconds < 60:
-        return TimeLeft("Less than a minute left", f"done near {_clock(likely)}")
-    detail = f"done near {_clock(likely)}, could be {_clock(early)} to {_clock(late)}"
-    return TimeLeft(f"About {figures.duration(seconds)} left", detail)
-
-
-def _finished(session: AnalysisSession) -> tuple[str, str]:
-    if session.started_at and session.finished_at:
-        took = figures.duration(session.finished_at - session.started_at)
-        return f"Ended after {took}", f"at {_clock(session.finished_at)}"
-    return session.get_status_display(), ""
-
-
-def _clock(moment: datetime) -> str:
-    return f"{timezone.localtime(moment):%H:%M}"
-
-
-def _seconds_left(
-    session: AnalysisSession, rows: dict[str, StageProgress], rate: float | None, now: datetime
-) -> float | None:
-    """Reading at the present rate, then the rest; ``None`` while too little is known."""
-    facets = rows.get("facets")
-    if facets is None or not rate or facets.items_done < MIN_KNOWN * session.total:
-        return None
-    reading = session.total / rate
-    after = max(AT_LEAST_AFTER, AFTER_READING * reading)
-    if facets.finished_at is None:
-        return (session.total - facets.items_done) / rate + after
-    weights = [(step.weight, bool(rows[step.key].finished_at)) for step in plan.STAGES[2:]]
-    left = sum(weight for weight, done in weights if not done) / sum(w for w, _ in weights)
-    return max(1.0, after * left)
 
 
 def _spark(recent: Sequence[Point], now: datetime) -> str:
@@ -234,3 +165,32 @@ def expected_cost(session: AnalysisSession) -> Decimal | None:
     if not session.cost or done < max(1, MIN_KNOWN * session.total):
         return None
     return session.cost * session.total / done
+
+
+def expected_spend(session: AnalysisSession, rows: Rows) -> Cost | None:
+    """What the whole will cost, as a range; ``None`` while nothing is known of it.
+
+    Before the first batches it is the estimate; then the estimate at the rate at which it proves
+    too high or too low, wider by what is still to come.
+    """
+    expected = stored(session)
+    spend = expected.spend if expected else None
+    if expected is None or spend is None:
+        likely = expected_cost(session)
+        return _around(session.cost, likely) if likely is not None else None
+    over = sum(
+        (share_over(rows.get(STAGE_OF[row.key])) * float(row.cost.likely))
+        for row in expected.stages
+        if row.cost is not None
+    )
+    share = over / float(spend.likely) if spend.likely else 0.0
+    if share < MIN_KNOWN or not session.cost:
+        return spend
+    return _around(session.cost, session.cost / Decimal(share))
+
+
+def _around(spent: Decimal, likely: Decimal) -> Cost:
+    """A range about the likely total: only what is still to come can differ."""
+    rest = max(Decimal(0), likely - spent)
+    low, high = (spent + rest * Decimal(str(factor)) for factor in RANGE)
+    return Cost(low, max(spent, likely), high)

@@ -14,6 +14,7 @@ from analyses import plan
 from analyses.events import BatchSaved
 from analyses.models import ENDED, AnalysisSession, Batch, Desired, SessionStatus
 from analyses.services import blocks, quarantine, recovery
+from analyses.services.outlook import remember_outlook
 from analyses.services.progress import count
 from analyses.services.spending import count_spending
 from analyses.services.stages import open_stages
@@ -139,6 +140,7 @@ def saved(
         if batch.stage != plan.PREVIEW:
             count(session, batch, done=done, failed=failed)
         advance(session, reap=False)
+        remember_outlook(session)
         reach("in_finish")
     reach("after_finish")
     return session

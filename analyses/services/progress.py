@@ -8,6 +8,7 @@ from django.utils import timezone
 from analyses import plan
 from analyses.events import BatchSaved, ProgressMade, StageEnded
 from analyses.models import AnalysisSession, Batch
+from analyses.services.outlook import remember_outlook
 from analyses.services.spending import count_spending
 from analyses.services.status import locked
 from core.events import publish
@@ -65,6 +66,7 @@ def tell(batch: Batch, share: float) -> None:
                 session.topic,
                 ProgressMade(stage=stage.key, done=done, total=stage.items_total),
             )
+            remember_outlook(session)
 
 
 def _ask_for_preview(session: AnalysisSession) -> None:
