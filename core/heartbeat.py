@@ -56,6 +56,7 @@ class Heartbeat:
         self._soon = threading.Event()
         self._renewed = _boot_time()
         self._tripped = False
+        self._overdue = 0.0
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._fence = threading.Thread(target=self._watch, name="self-fence", daemon=True)
 
@@ -102,10 +103,9 @@ class Heartbeat:
             return _boot_time() - self._renewed < SELF_FENCE_SECONDS
 
     @property
-    def holding(self) -> bool:
-        """Whether the leases that are left may not have run out yet: they can be given back."""
-        with self._lock:
-            return not self._held or _boot_time() - self._renewed < work.LEASE.total_seconds()
+    def hopeless(self) -> bool:
+        """Whether leases could not be renewed for so long that they can hardly be given back."""
+        return self._overdue > LEAVE_AFTER / 2
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -143,15 +143,14 @@ class Heartbeat:
 
     def _watch(self) -> None:
         """Beside the renewing thread, which may itself hang in the database."""
-        overdue = 0.0
         while not self._stop.wait(LOOK_EVERY):
             if self.safe or self.renewing:
-                overdue = 0.0
+                self._overdue = 0.0
                 continue
             self._soon.set()
             # Counted in looks: a process that was frozen has not had this time yet.
-            overdue += LOOK_EVERY
-            if overdue > LEAVE_AFTER:
+            self._overdue += LOOK_EVERY
+            if self._overdue > LEAVE_AFTER:
                 leave()
                 return
 

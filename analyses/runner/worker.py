@@ -29,7 +29,7 @@ from analyses.runner.stages import HANDLERS
 from analyses.runner.whole import NUMERIC, Held, Progress, files_at_hand, perform
 from analyses.services.advance import block, given_back
 from analyses.services.pumps import beat, still
-from core import database, q2, work
+from core import database, disks, q2, work
 from core.errors import AppError
 from core.heartbeat import Heartbeat
 from core.models import LeasedWork
@@ -154,7 +154,7 @@ class Worker:
             try:
                 return await loop.run_in_executor(threads, _mended, function, *args)
             except Error as error:
-                tired = time.monotonic() > give_up or self._quit_when() or not self._heart.holding
+                tired = time.monotonic() > give_up or self._quit_when() or self._heart.hopeless
                 if tired or not database.passes(error):
                     raise
                 log.warning("The database does not answer; it is asked again.")
@@ -345,7 +345,9 @@ class Worker:
         except CallFailed as error:
             await call_failed(self.heavy_db, batch, error)
         except Exception as error:
-            if database.passes(error):  # no fault of the batch
+            if disks.is_full(error):
+                await self.heavy_db(block, batch.session_id, "disk", "The disk is full.")
+            if disks.is_full(error) or database.passes(error):  # no fault of the batch
                 await give_back(self.heavy_db, batch)
                 return
             log.exception("Stage %s of analysis %s failed.", batch.stage, batch.session_id)
@@ -378,7 +380,7 @@ class Worker:
         self._leaving = True
         if self._job is not None:
             self._stopped.add(self._job.batch.session_id)
-        while self._busy and self._heart.holding:
+        while self._busy and not self._heart.hopeless:
             await self._save_ready()
             await self._rest()
         await self._save_ready()
