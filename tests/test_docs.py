@@ -86,6 +86,11 @@ def test_user_guide_lists_exactly_the_options_of_analyze() -> None:
     assert listed == options_of("analyze")
 
 
+def test_user_guide_lists_exactly_the_options_of_analysis() -> None:
+    text = section(DOCS / "user-guide.md", "Analyses of the portal")
+    assert set(re.findall(r"`(--[a-z-]+)", text)) == options_of("analysis")
+
+
 def test_user_guide_lists_exactly_the_files_that_analyze_writes() -> None:
     source = (ROOT / "analyses/report_file.py").read_text()
     written = set(re.findall(r"_put\(folder / \"([^\"]+)\"", source))

@@ -20,7 +20,7 @@ from analyses.events import InsightsFound, StatusChanged
 from analyses.models import AnalysisSession, SessionStatus
 from core.events import publish
 from projects.models import Dataset, Project
-from providers.models import ModelDeployment, Provider, ProviderKind
+from providers.models import ModelDeployment, Provider, ProviderKind, SpendBook, SpendLimit
 from tests.analyses import builders
 
 
@@ -272,3 +272,103 @@ def test_ids_of_another_workspace_are_not_found(
     # Neither through an address of one's own.
     mine = program.get(f"{base}?cursor={theirs.pk + 1}").json()["items"]
     assert {row["number"] for row in mine} == {done.number}
+
+
+# --- Steering -----------------------------------------------------------------------------------
+
+
+def test_a_refusal_names_the_state(program: Client, base: str, done: AnalysisSession) -> None:
+    found = problem(post(program, f"{base}/{done.number}/wishes", {"action": "pause"}), 409)
+    assert (found["status"], found["state"]) == (409, "completed")
+
+
+def test_retry_through_the_api(program: Client, base: str, done: AnalysisSession) -> None:
+    url = f"{base}/{done.number}/wishes"
+    assert problem(post(program, url, {"action": "retry"}), 409)["state"] == "completed"
+    done.items.filter(position=4).update(outcome="failed", error_class="timeout")
+    AnalysisSession.objects.filter(pk=done.pk).update(
+        status=SessionStatus.PARTIAL, failed_count=1, read_count=199
+    )
+    assert program.get(f"{base}/{done.number}").json()["can"] == ["retry"]
+    answer = post(program, url, {"action": "retry"})
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
+
+
+@pytest.fixture
+def paid(going: AnalysisSession, workspace: Workspace) -> AnalysisSession:
+    provider = Provider.objects.create(workspace=workspace, name="A", kind=ProviderKind.SCRIPTED)
+    going.chat = ModelDeployment.objects.create(provider=provider, model="m")
+    going.save()
+    return going
+
+
+def test_a_limit_that_is_raised_lets_it_go_on(
+    program: Client, base: str, paid: AnalysisSession
+) -> None:
+    one = f"{base}/{paid.number}"
+    body = post(program, f"{one}/limit", {"amount": "2.50"}).json()
+    assert [(row["kind"], row["period"], float(row["amount"])) for row in body["limits"]] == [
+        ("analysis", "all", 2.5)
+    ]
+    SpendBook.objects.create(scope=f"analysis:{paid.pk}", key="all", spent=3)
+    blocked = {"status": SessionStatus.BLOCKED, "reason": "budget"}
+    AnalysisSession.objects.filter(pk=paid.pk).update(**blocked)
+    assert post(program, f"{one}/limit", {"amount": "2.90"}).json()["status"] == "blocked"
+    assert post(program, f"{one}/limit", {"amount": "9"}).json()["status"] == "running"
+    AnalysisSession.objects.filter(pk=paid.pk).update(**blocked)
+    body = post(program, f"{one}/limit", {"amount": None}).json()
+    assert (body["status"], body["limits"]) == ("running", [])
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"amount": "-1"}, 422),
+        ({}, 422),
+        ({"amount": "1e99"}, 422),
+        ({"amount": "1", "period": "day"}, 422),
+        ({"amount": "1", "kind": "galaxy"}, 422),
+        ({"amount": "1", "kind": "project", "period": "month"}, 403),
+        ({"amount": "1", "kind": "workspace", "period": "day"}, 403),
+    ],
+)
+def test_limits_that_are_refused(
+    program: Client, base: str, paid: AnalysisSession, body: dict[str, Any], status: int
+) -> None:
+    problem(post(program, f"{base}/{paid.number}/limit", body), status)
+    assert not SpendLimit.objects.exists()
+
+
+def test_another_provider_takes_over(
+    program: Client, base: str, paid: AnalysisSession, workspace: Workspace, other_workspace: Any
+) -> None:
+    url = f"{base}/{paid.number}/providers"
+    second = Provider.objects.create(workspace=workspace, name="B", kind=ProviderKind.SCRIPTED)
+    ModelDeployment.objects.create(provider=second, model="m2")
+    theirs = Provider.objects.create(workspace=other_workspace, name="B", kind=second.kind)
+    ModelDeployment.objects.create(provider=theirs, model="m3")
+    found = problem(post(program, url, {"chat": str(second.uid)}), 409)
+    assert found["state"] == "running"
+    AnalysisSession.objects.filter(pk=paid.pk).update(
+        status=SessionStatus.BLOCKED, reason="provider"
+    )
+    found = problem(post(program, url, {"chat": str(theirs.uid)}), 422)
+    assert set(found["fields"]) == {"chat"}
+    body = {"chat": str(second.uid), "fallback": str(paid.chat.provider.uid)}
+    answer = post(program, url, body).json()
+    assert (answer["status"], answer["chat"]) == ("running", str(second.uid))
+    assert answer["fallback"] == str(paid.chat.provider.uid)
+
+
+def test_a_session_tells_what_happened_to_it(
+    program: Client, base: str, paid: AnalysisSession
+) -> None:
+    recovery = {"at": "2026-06-01T09:00:00+00:00", "kept_batches": 3, "text": "A worker stopped."}
+    AnalysisSession.objects.filter(pk=paid.pk).update(
+        recovery=recovery, recoveries=2, in_doubt="0.02", doubt_count=3, estimate={"low": 1}
+    )
+    body = program.get(f"{base}/{paid.number}").json()
+    assert (body["recovery"], body["recoveries"]) == (recovery, 2)
+    assert (float(body["in_doubt"]), body["doubt_count"]) == (0.02, 3)
+    assert body["estimate"] == {"low": 1}
+    assert body["can"] == ["pause", "cancel"]

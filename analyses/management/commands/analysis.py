@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from ninja.responses import NinjaJSONEncoder
 from typing_extensions import override
 
 from accounts.models import User
@@ -98,7 +99,7 @@ class Command(BaseCommand):
     def _list(self, rows: Iterable[AnalysisSession], *, as_json: bool) -> None:
         if as_json:
             found = [{"project": row.project.slug, **_shape(SessionOut, row)} for row in rows]
-            self.stdout.write(json.dumps(found, indent=2))
+            self.stdout.write(_json(found))
             return
         lines = [
             (row.project.slug, str(row.number), _word(row), _far(row), _cost(row), row.name)
@@ -113,7 +114,7 @@ class Command(BaseCommand):
 
     def _tell(self, session: AnalysisSession, *, as_json: bool) -> None:
         if as_json:
-            self.stdout.write(json.dumps(_shape(SessionDetail, session), indent=2))
+            self.stdout.write(_json(_shape(SessionDetail, session)))
             return
         self.stdout.write(f"{session.name}: {_word(session).lower()}, {_far(session)}.")
         self.stdout.write(f"Cost {_cost(session)}.")
@@ -163,4 +164,9 @@ def _cost(session: AnalysisSession) -> str:
 
 
 def _shape(shape: type[SessionOut], session: AnalysisSession) -> dict[str, Any]:
-    return shape.from_orm(session).model_dump(mode="json")
+    return shape.from_orm(session).model_dump()
+
+
+def _json(found: object) -> str:
+    """Written as the API writes it."""
+    return json.dumps(found, cls=NinjaJSONEncoder, indent=2)
