@@ -102,8 +102,9 @@ class Sampler(threading.Thread):
 class Adversary:
     """Disturbs one stack."""
 
-    def __init__(self, stack, seed):
+    def __init__(self, stack, seed, victims=VICTIMS):
         self.stack = stack
+        self.victims = victims
         self.random = random.Random(seed)
         self.kills = []
         self.frozen = []
@@ -141,7 +142,13 @@ class Adversary:
     def _settled(self, session):
         """Whether an analysis is complete; what kills stopped for good is tried again."""
         status = self.stack.status(session)
-        wish = {"failed": "resume", "blocked": "resume", "completed_partial": "retry_failed"}
+        wish = {
+            "failed": "resume",
+            "blocked": "resume",
+            "pausing": "resume",
+            "paused": "resume",
+            "completed_partial": "retry_failed",
+        }
         if status in wish and self.stack.ask("wish", session=session, what=wish[status]):
             self.resumed[status] += 1
             return False
@@ -153,7 +160,7 @@ class Adversary:
         """Wait until the work of the dead is free again and somebody living works."""
         limit = time.monotonic() + GIVE_UP_SECONDS
         while not self._works():
-            assert time.monotonic() < limit, "nobody went on with the work"
+            assert time.monotonic() < limit, f"nobody went on with the work: {self._scene()}"
             self._thaw()
             self._restart_dead_hosts()
             time.sleep(0.05)
@@ -162,6 +169,27 @@ class Adversary:
             if kill.seconds is None and (kill.victim != "web" or self.stack.web_answers()):
                 kill.seconds = now - kill.at
 
+    def _scene(self):
+        """What there is to see, for the message of a failure."""
+        return {
+            "kills": self.kills[-5:],
+            "frozen": self.frozen,
+            "leased": self.sampler.look(),
+            "analysis": self.stack.rows(
+                "SELECT id, status, desired, reason, detail FROM analyses_analysissession"
+                " WHERE id = ?",
+                self._session,
+            ),
+            "batches": self.stack.rows(
+                "SELECT stage, status, count(*), max(not_before) FROM analyses_batch"
+                " WHERE session_id = ? GROUP BY stage, status",
+                self._session,
+            ),
+            "beats": self.stack.rows("SELECT name, beat_at FROM core_beat"),
+            "queue": self.stack.rows("SELECT id, key, lock FROM django_q_ormq"),
+            "refused": self.stack.refused[-3:],
+        }
+
     def _works(self):
         held = self.sampler.look()
         dead = [owner for _, _, owner in held if not alive(owner)]
@@ -169,7 +197,7 @@ class Adversary:
             return False
         stopped = {pid for one in self.frozen if one.until is None for pid in one.pids}
         busy = any(pid_of(owner) not in stopped for _, _, owner in held)
-        return busy or self.stack.status(self._session) in ENDED
+        return busy or self._settled(self._session)
 
     def _restart_dead_hosts(self):
         for host, process in self.stack.hosts.items():
@@ -179,7 +207,7 @@ class Adversary:
     # --- striking ----------------------------------------------------------------------------
 
     def _strike(self):
-        names, weights = list(VICTIMS), list(VICTIMS.values())
+        names, weights = list(self.victims), list(self.victims.values())
         for _ in range(20):
             victim = self.random.choices(names, weights)[0]
             if getattr(self, f"_hit_{victim}")():

@@ -33,7 +33,7 @@ def owner():
     return User.objects.get(email=EMAIL)
 
 
-def begin(number, url, concurrency, seconds, reconciles, limit, embeds):
+def begin(number, url, concurrency, seconds, reconciles, limit):
     """A provider with a model of its own, so that no earlier answer fits, and an analysis."""
     actor = owner()
     project = Project.objects.get(is_sample=True)
@@ -45,10 +45,8 @@ def begin(number, url, concurrency, seconds, reconciles, limit, embeds):
             base_url=url,
             key="sk-script",
             chat_model=f"script-{number}",
-            embedding_model=f"vectors-{number}" if embeds else "",
             price_in=1,
             price_out=2,
-            embedding_price=1 if embeds else None,
             concurrency=concurrency,
             first_byte_timeout=seconds,
             total_timeout=seconds,
@@ -63,7 +61,6 @@ def begin(number, url, concurrency, seconds, reconciles, limit, embeds):
         .order_by("-number")
         .first(),
         chat=provider.deployments.get(embeds=False),
-        embedding=provider.deployments.filter(embeds=True).first(),
         concurrency=concurrency,
         limit=limit,
     )

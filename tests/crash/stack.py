@@ -32,8 +32,8 @@ class Stack(Installation):
         self.bill = directory / "bill"
         self.hosts = {}
         self.sessions = []
-        self.reconciles = reconciles
-        self._settings = {"reconciles": reconciles, "embeds": embeds, "limit": limit}
+        self.refused = []
+        self._limit = limit
         assert self.manage("setup", stdout=subprocess.DEVNULL).wait(180) == 0
         self.provider = self._provider(directory)
         self.person = subprocess.Popen(
@@ -74,21 +74,32 @@ class Stack(Installation):
         self.person.stdin.write(json.dumps({"do": do, **given}) + "\n")
         self.person.stdin.flush()
         assert select.select([self.person.stdout], [], [], 120)[0], "nobody answers at the pages"
-        return json.loads(self.person.stdout.readline()).get("ok")
+        answer = json.loads(self.person.stdout.readline())
+        if "refused" in answer:
+            self.refused.append((do, given, answer["refused"]))
+        return answer.get("ok")
 
     def begin(self):
-        """Start another analysis; its primary key."""
+        """Start another analysis; its primary key. Every other one has a provider that can be
+        asked for answers that were lost."""
+        number = len(self.sessions)
         session = self.ask(
             "begin",
-            number=len(self.sessions),
+            number=number,
             url=self.url,
             concurrency=CONCURRENCY,
             seconds=CALL_SECONDS,
-            **self._settings,
+            reconciles=self.reconciles(number),
+            limit=self._limit,
         )
         assert session
         self.sessions.append(session)
         return session
+
+    @staticmethod
+    def reconciles(number):
+        """Whether the provider of the analysis of this number keeps answers."""
+        return number % 2 == 1
 
     def status(self, session):
         """Where an analysis stands."""
