@@ -12,6 +12,8 @@ JOBS = {
     "delete_datasets": "analyses.services.jobs.DeleteDatasets",
     "export": "analyses.export.files.Export",
     "purge": "analyses.services.jobs.Purge",
+    "recluster": "analyses.services.jobs.Recluster",
+    "reembed": "analyses.services.jobs.Reembed",
 }
 
 

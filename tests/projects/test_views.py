@@ -166,11 +166,13 @@ def test_query_counts_do_not_grow(
         make_dataset(made, size=1)
         make_dataset(project, size=1)
     for name, args, limit in (
-        ("home", [], 8),
-        ("list", [], 8),
-        ("overview", ["support"], 12),
-        ("data", ["support"], 10),
-        ("dataset", ["support", 1], 11),
+        ("home", [], 10),
+        ("list", [], 10),
+        ("overview", ["support"], 14),
+        ("data", ["support"], 12),
+        ("dataset", ["support", 1], 13),
+        ("jobs", ["support"], 15),
+        ("trash", ["support"], 13),
     ):
         page(analyst_client, name, *args)
         with django_assert_max_num_queries(limit):

@@ -1,5 +1,6 @@
 """What each kind of job does to data sets, conversations and analyses."""
 
+from analyses.services.jobs.copying import Recluster, Reembed
 from analyses.services.jobs.deleting import (
     DeleteAnalyses,
     DeleteConversations,
@@ -7,4 +8,11 @@ from analyses.services.jobs.deleting import (
 )
 from analyses.services.jobs.purging import Purge
 
-__all__ = ["DeleteAnalyses", "DeleteConversations", "DeleteDatasets", "Purge"]
+__all__ = [
+    "DeleteAnalyses",
+    "DeleteConversations",
+    "DeleteDatasets",
+    "Purge",
+    "Recluster",
+    "Reembed",
+]
