@@ -1,0 +1,236 @@
+"""Faults put into the product on purpose. A suite that does not find them finds nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from unittest.mock import patch
+
+from django.db import transaction
+from django.db.models import F
+
+from analyses.models import AnalysisSession, Desired
+from analyses.runner.worker import Worker
+from core import events, work
+from core.heartbeat import Heartbeat
+from core.models import Event, LeasedWork, Topic, WorkStatus
+from providers import runner as journal
+from providers.gateway.dispatch import Dispatcher, _Health
+from providers.gateway.errors import ErrorClass, Fault, maybe_billed
+from providers.gateway.retry import Attempts
+from providers.models import CallState, LlmCall
+from tests.simulation.world import replaced
+
+Mutant = Callable[[], contextlib.AbstractContextManager[object]]
+
+
+@contextlib.contextmanager
+def no_fence_on_finish() -> Iterator[None]:
+    """Whoever comes last writes: neither fence nor lease is looked at."""
+
+    def leave(item: LeasedWork, *, status: str, **values: object) -> None:
+        rows = type(item)._default_manager.filter(pk=item.pk)
+        rows.update(status=status, owner="", lease_until=None, **values)
+
+    with patch.object(work, "_leave", leave):
+        yield
+
+
+@contextlib.contextmanager
+def no_reap_while_stopping() -> Iterator[None]:
+    """Leases of dead workers are taken back only while the analysis shall run."""
+    advance = importlib.import_module("analyses.services.advance")
+    reap = advance._reap
+
+    def picky(session: AnalysisSession) -> None:
+        if session.desired == Desired.RUN:
+            reap(session)
+
+    with patch.object(advance, "_reap", picky):
+        yield
+
+
+@contextlib.contextmanager
+def attempt_counted_at_finish() -> Iterator[None]:
+    """Only a worker that lives to tell has tried: claims do not count, failures do."""
+    claim, fail, leave = work.claim, work.fail, work._leave
+
+    def uncounted(candidates: Any, *, owner: str) -> Any:
+        row = claim(candidates, owner=owner)
+        if row is not None:
+            type(row)._default_manager.filter(pk=row.pk).update(attempt=F("attempt") - 1)
+            row.refresh_from_db()
+        return row
+
+    def release(item: LeasedWork, *, wait: timedelta | None = None) -> None:
+        later = work.from_now(wait) if wait else None
+        leave(item, status=WorkStatus.PENDING, not_before=later)
+
+    def counted(item: LeasedWork, error: str, **options: Any) -> bool:
+        item.attempt += 1
+        type(item)._default_manager.filter(pk=item.pk).update(attempt=item.attempt)
+        return fail(item, error, **options)
+
+    with replaced(claim, uncounted), replaced(work.release, release), replaced(fail, counted):
+        yield
+
+
+@contextlib.contextmanager
+def event_outside_the_transaction() -> Iterator[None]:
+    """The change is committed first and told afterwards."""
+    publish = events.publish
+
+    def later(topic: str, *told: Any) -> int:
+        def tell() -> None:
+            with transaction.atomic():
+                publish(topic, *told)
+
+        transaction.on_commit(tell)
+        return 0
+
+    with replaced(publish, later):
+        yield
+
+
+@contextlib.contextmanager
+def numbers_from_a_sequence() -> Iterator[None]:
+    """Events are numbered by a sequence, which does not go back with its transaction."""
+    sequences: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+
+    def publish(topic: str, *told: Any) -> int:
+        row, _ = Topic.objects.get_or_create(name=topic)
+        number = 0
+        for event in told:
+            number = next(sequences[topic])
+            Event.objects.create(
+                topic=row, seq=number, kind=event.kind, payload=event.model_dump(mode="json")
+            )
+        Topic.objects.filter(pk=row.pk).update(next_seq=number + 1)
+        return number
+
+    with replaced(events.publish, publish):
+        yield
+
+
+@contextlib.contextmanager
+def no_self_fence() -> Iterator[None]:
+    """A worker that slept past its leases goes on as if nothing had happened."""
+    always = property(lambda heart: True)
+    with contextlib.ExitStack() as undo:
+        for name in ("safe", "renewing", "holding"):
+            if hasattr(Heartbeat, name):
+                undo.enter_context(patch.object(Heartbeat, name, always))
+        yield
+
+
+@contextlib.contextmanager
+def pause_between_batches_only() -> Iterator[None]:
+    """A stop is noticed when the next batch is claimed, not before."""
+    standings = Worker._standings
+
+    def all_go(self: Worker, held: set[int]) -> Any:
+        found = standings(self, held)
+        return {pk: replace(one, goes=True, cancelled=False) for pk, one in found.items()}
+
+    with patch.object(Worker, "_standings", all_go):
+        yield
+
+
+@contextlib.contextmanager
+def reservation_not_freed() -> Iterator[None]:
+    """An answer is booked, but what was set aside for it stays set aside."""
+
+    def release(self: Any, call: LlmCall) -> Decimal:
+        held, call.reserved = call.reserved, Decimal(0)
+        return held
+
+    with patch.object(journal._Group, "_release", release):
+        yield
+
+
+@contextlib.contextmanager
+def sent_ignored() -> Iterator[None]:
+    """What somebody else asked a moment ago is asked, and paid, again."""
+    with patch.object(journal, "is_lost", lambda *_: True):
+        yield
+
+
+@contextlib.contextmanager
+def lost_without_doubt() -> Iterator[None]:
+    """A call whose asker died is asked again as if it had never left."""
+
+    def lose(self: Any, call: LlmCall) -> None:
+        self._release(call)
+        call.state = CallState.FAILED
+
+    with patch.object(journal._Group, "_lose", lose):
+        yield
+
+
+@contextlib.contextmanager
+def not_sent_billed() -> Iterator[None]:
+    """A refused connection counts as a send that may have been billed."""
+    with replaced(maybe_billed, lambda fault: True):
+        yield
+
+
+MUTANTS: dict[str, Mutant] = {
+    "no fence on finish": no_fence_on_finish,
+    "no reap under pause or cancel": no_reap_while_stopping,
+    "attempt counted at finish": attempt_counted_at_finish,
+    "event outside the transaction": event_outside_the_transaction,
+    "numbers from a sequence": numbers_from_a_sequence,
+    "self-fence off": no_self_fence,
+    "pause checked only between batches": pause_between_batches_only,
+    "reservation not freed": reservation_not_freed,
+    "sent ignored": sent_ignored,
+    "lost call not in doubt": lost_without_doubt,
+    "not sent, yet billed": not_sent_billed,
+}
+
+
+# --- rules of the gateway, which a schedule of processes says nothing about ----------------------
+
+
+@contextlib.contextmanager
+def retry_after_ignored() -> Iterator[None]:
+    """A server that says how long to wait is asked again as soon as any other."""
+    delay = Attempts.delay
+
+    def deaf(self: Attempts, fault: Fault, now: float) -> float | None:
+        told, fault.retry_after = fault.retry_after, None
+        try:
+            return delay(self, fault, now)
+        finally:
+            fault.retry_after = told
+
+    with patch.object(Attempts, "delay", deaf):
+        yield
+
+
+@contextlib.contextmanager
+def rate_limit_as_outage() -> Iterator[None]:
+    """Every 429 counts as a call that found the provider down."""
+    note = Dispatcher._note_failure
+
+    def counting(self: Dispatcher, target: Any, row: Any, fault: Fault, latency: int) -> None:
+        note(self, target, row, fault, latency)
+        if fault.error_class is ErrorClass.RATE_LIMIT:
+            self._health.setdefault(target.id, _Health()).exhausted += 1
+
+    with patch.object(Dispatcher, "_note_failure", counting):
+        yield
+
+
+GATEWAY_MUTANTS: dict[str, Mutant] = {
+    "not sent, yet billed": not_sent_billed,
+    "Retry-After ignored": retry_after_ignored,
+    "429 counted as outage": rate_limit_as_outage,
+}
