@@ -8,7 +8,12 @@ from core.errors import AppError, Invalid
 
 
 def refuse(form: Form, error: AppError) -> None:
-    """Put a service's refusal beside the fields it names, else above the form."""
+    """Put a service's refusal beside the fields it names, else above the form.
+
+    A server that cannot take it now (5xx) has no form to mend: the error is raised again.
+    """
+    if error.status >= 500:
+        raise error
     fields = error.fields if isinstance(error, Invalid) else {}
     for name, text in fields.items():
         form.add_error(name if name in form.fields else None, text)

@@ -1,0 +1,402 @@
+"""Row 6: the database is away, breaks a connection, or rolls a transaction back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+)
+from django.test import AsyncClient, Client
+
+from accounts.models import User
+from analyses import services
+from analyses.models import AnalysisSession, Batch, SessionStatus
+from analyses.runner.worker import Worker
+from core import database, heartbeat, work
+from core.models import WorkStatus
+from projects.models import Dataset, Project
+from providers.clients.scripted import Scenario
+from providers.models import ModelDeployment
+from tests.analyses.worker.support import Told, run, worker_run
+from tests.faults.support import (
+    check_ledger,
+    expire,
+    forget_calls,
+    gone,
+    outages,
+    tick,
+    told_by_page,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def postgres_error(kind: str) -> OperationalError:
+    """What Django raises for a condition of PostgreSQL's."""
+    import psycopg
+
+    error = OperationalError(kind)
+    error.__cause__ = getattr(psycopg.errors, kind)(kind)
+    return error
+
+
+def sqlite_error(code: int) -> OperationalError:
+    cause = sqlite3.OperationalError("said by SQLite")
+    cause.sqlite_errorcode = code
+    error = OperationalError("said by SQLite")
+    error.__cause__ = cause
+    return error
+
+
+# --- What passes, and what is a fault of ours ------------------------------------------------------
+
+PASSING = [
+    "DeadlockDetected",
+    "SerializationFailure",
+    "AdminShutdown",
+    "CrashShutdown",
+    "CannotConnectNow",
+    "TooManyConnections",
+    "LockNotAvailable",
+    "DiskFull",
+    "ConnectionFailure",
+    "IdleInTransactionSessionTimeout",
+    "ReadOnlySqlTransaction",
+]
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_trouble_of_the_server_passes(kind: str) -> None:
+    assert database.passes(postgres_error(kind))
+
+
+@pytest.mark.parametrize("kind", ["UndefinedTable", "SyntaxError", "NotNullViolation"])
+def test_a_wrong_statement_does_not_pass(kind: str) -> None:
+    assert not database.passes(postgres_error(kind))
+
+
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [
+        (sqlite3.SQLITE_BUSY, True),
+        (sqlite3.SQLITE_BUSY_SNAPSHOT, True),
+        (sqlite3.SQLITE_FULL, True),
+        (sqlite3.SQLITE_IOERR_WRITE, True),
+        (sqlite3.SQLITE_READONLY_DBMOVED, True),
+        (sqlite3.SQLITE_CANTOPEN, True),
+        (sqlite3.SQLITE_ERROR, False),
+        (sqlite3.SQLITE_CORRUPT, False),
+        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, False),
+    ],
+)
+def test_codes_of_sqlite(code: int, passes: bool) -> None:
+    assert database.passes(sqlite_error(code)) is passes
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (InterfaceError("connection already closed"), True),
+        (OperationalError("the connection is closed"), True),
+        (IntegrityError("twice"), False),
+        (DataError("too long"), False),
+        (ProgrammingError("no such thing"), False),
+        (ValueError("not of the database"), False),
+        (None, False),
+    ],
+)
+def test_errors_without_a_cause(error: Exception | None, passes: bool) -> None:
+    assert database.passes(error) is passes
+
+
+# --- Workers ---------------------------------------------------------------------------------------
+
+
+def test_an_outage_fails_no_conversation_and_no_run(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Away for a while in the middle of reading: the worker waits, and goes on by itself."""
+    told.play(Scenario(latency=0.03))
+    session = start(talks(60), chat=model)
+    with outages(monkeypatch) as outage:
+
+        async def disturbed() -> None:
+            running = asyncio.create_task(Worker(session_id=session.pk, idle_exit=0.5).run())
+            for after in (4, 20, 40):
+                while told.requests < after:
+                    await asyncio.sleep(0.01)
+                outage.away.set()
+                await asyncio.sleep(0.4)
+                outage.away.clear()
+            await running
+
+        worker_run(disturbed())
+    assert outage.refused > 3
+    session = run(session)
+    assert session.status == SessionStatus.COMPLETED, session.detail
+    assert session.failed_count == 0
+    check_ledger(session, told)
+    assert told.requests == len(told.settled), "a call was paid twice"
+    assert set(session.batches.values_list("attempt", flat=True)) == {1}
+    assert "Complete." in told_by_page(session)
+
+
+def test_an_outage_longer_than_the_leases_ends_the_worker_and_not_the_run(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The constants of 60 seconds made short. Nothing is sent once leases may be another's."""
+    from datetime import timedelta
+
+    told.play(Scenario(latency=0.03))
+    session = start(talks(60), chat=model)
+    monkeypatch.setattr(work, "LEASE", timedelta(seconds=1.0))
+    monkeypatch.setattr(work, "RENEW_EVERY", 0.1)
+    monkeypatch.setattr(heartbeat, "SELF_FENCE_SECONDS", 0.6)
+    monkeypatch.setattr(heartbeat, "LOOK_EVERY", 0.1)
+    monkeypatch.setattr(heartbeat, "LEAVE_AFTER", 0.6)
+    monkeypatch.setattr(
+        "providers.gateway.journal.GroupCommitJournal.__init__.__kwdefaults__",
+        {
+            "linger": 0.02,
+            "max_rows": 32,
+            "retry_for": 0.5,
+        },
+    )
+    with outages(monkeypatch) as outage:
+
+        async def disturbed() -> None:
+            running = asyncio.create_task(Worker(session_id=session.pk, idle_exit=0.5).run())
+            while told.requests < 10:
+                await asyncio.sleep(0.01)
+            outage.away.set()
+            await asyncio.wait_for(running, 20)
+
+        worker_run(disturbed())
+        assert outage.refused
+    monkeypatch.undo()
+    expire(session)
+    forget_calls()
+    session = tick(session)
+    assert session.status == SessionStatus.RUNNING
+    session = run(session)
+    assert session.status == SessionStatus.COMPLETED, session.detail
+    assert session.failed_count == 0
+    assert "taken back" in told_by_page(session)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: postgres_error("DeadlockDetected"),
+        lambda: postgres_error("SerializationFailure"),
+        lambda: postgres_error("TooManyConnections"),
+    ],
+)
+def test_a_rolled_back_save_is_made_again(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], Exception],
+) -> None:
+    session = start(talks(24))
+    failures = iter([True, False, True, True])
+    real = work.finish
+
+    def shaky(item: Any, **values: Any) -> None:
+        real(item, **values)
+        if next(failures, False):
+            raise make()
+
+    monkeypatch.setattr(work, "finish", shaky)
+    session = run(session)
+    assert session.status == SessionStatus.COMPLETED, session.detail
+    assert set(session.batches.values_list("attempt", flat=True)) == {1}
+    check_ledger(session, told)
+
+
+def test_a_commit_nobody_heard_of_is_not_made_twice(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection broke between COMMIT and its answer."""
+    session = start(talks(24))
+    broke = []
+
+    def saved(batch: Batch, *args: Any, **how: Any) -> Any:
+        result = real(batch, *args, **how)
+        if not broke:
+            broke.append(batch.pk)
+            raise gone()
+        return result
+
+    real = services.saved
+    for place in ("analyses.runner.ranges", "analyses.runner.job"):
+        monkeypatch.setattr(f"{place}.saved", saved)
+    session = run(session)
+    assert broke
+    assert session.status == SessionStatus.COMPLETED, session.detail
+    check_ledger(session, told)
+
+
+def test_a_broken_connection_of_a_thread_is_replaced(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    raw = connection.connection
+    connection.errors_occurred = True
+    if connection.vendor == "postgresql":
+        raw.close()
+    database.mend()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        assert cursor.fetchone() == (1,)
+
+
+def test_a_fault_of_ours_is_still_counted(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only what passes is waited for: a constraint that is broken every time must end."""
+    session = start(talks(12))
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise IntegrityError("twice")
+
+    monkeypatch.setattr("analyses.runner.saving.readings", broken)
+    run(session)
+    tried = session.batches.filter(stage="facets")
+    assert max(tried.values_list("attempt", flat=True)) >= 1
+    assert "IntegrityError" in " ".join(tried.values_list("error", flat=True))
+
+
+# --- Pages -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every statement of every thread fails."""
+    from django.db.backends.utils import CursorWrapper
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise gone()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CursorWrapper, "execute", broken)
+        yield
+
+
+@pytest.fixture
+def visitor(viewer: User, signed_in: Callable[[User], Client]) -> Client:
+    client = signed_in(viewer)
+    client.raise_request_exception = False
+    return client
+
+
+def test_a_page_says_what_is_safe(visitor: Client, project: Project, away: None) -> None:
+    answer = visitor.get(f"/p/{project.slug}/")
+    assert answer.status_code == 503
+    text = answer.content.decode()
+    assert "What was saved is safe" in text
+    assert "go on by themselves" in text
+    assert (answer["Retry-After"], answer["Refresh"]) == ("10", "10")
+
+
+def test_a_click_is_not_repeated_by_itself(visitor: Client, project: Project, away: None) -> None:
+    answer = visitor.post(f"/p/{project.slug}/data/upload/")
+    assert answer.status_code == 503
+    assert "Refresh" not in answer
+
+
+async def test_the_same_over_asgi(
+    viewer: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = AsyncClient(raise_request_exception=False)
+    await sync_to_async(client.force_login)(viewer, "django.contrib.auth.backends.ModelBackend")
+    from django.db.backends.utils import CursorWrapper
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise gone()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CursorWrapper, "execute", broken)
+        answer = await client.get(f"/p/{project.slug}/")
+    assert answer.status_code == 503
+    assert "What was saved is safe" in answer.content.decode()
+
+
+def test_the_api_answers_with_a_problem(visitor: Client, away: None) -> None:
+    answer = visitor.get("/api/v1/projects")
+    assert answer.status_code == 503
+    assert answer["Content-Type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["code"], body["retryable"]) == ("unavailable", True)
+    assert "safe" in body["title"]
+
+
+def test_health_tells_the_process_from_the_database(client: Client, away: None) -> None:
+    ready = client.get("/ready")
+    assert ready.status_code == 503
+    assert ready.json()["database"] is False
+    assert client.get("/live").status_code == 200
+
+
+def test_anything_else_is_still_a_fault_of_ours(
+    visitor: Client, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret text")
+
+    monkeypatch.setattr("core.views.MigrationExecutor", broken)
+    answer = visitor.get("/ready")
+    assert answer.status_code == 500
+    assert "secret" not in answer.content.decode()
+
+
+def test_the_supervisor_says_an_outage_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from core.supervision import watch
+
+    said: list[str] = []
+    monkeypatch.setattr(watch.logger, "error", said.append)
+
+    def failing() -> None:
+        raise gone()
+
+    watch._Guard()(failing)
+    assert len(said) == 1
+    assert "asked again" in said[0]
+
+
+def test_the_tick_after_an_outage_takes_everything_up_again(
+    talks: Callable[..., Dataset], start: Callable[..., AnalysisSession]
+) -> None:
+    session = start(talks(24))
+    batch = work.claim(Batch.objects.filter(session=session), owner="elsewhere:1:1")
+    assert batch is not None
+    expire(session)
+    services.tick()
+    batch.refresh_from_db()
+    assert batch.status == WorkStatus.PENDING
