@@ -13,6 +13,8 @@ from accounts.services import require
 from analyses import export, services
 from analyses.models import AnalysisSession
 from analyses.schemas import (
+    EstimateIn,
+    EstimateOut,
     EventPage,
     ItemPage,
     LimitIn,
@@ -26,7 +28,7 @@ from analyses.schemas import (
 from analyses.selectors.news import insights_of
 from analyses.selectors.providers import models_of
 from analyses.selectors.sessions import project_for, session_for
-from analyses.selectors.starting import choice_of
+from analyses.selectors.starting import choice_of, estimate_of
 from analyses.selectors.tree import tree_of
 from analyses.services.unblocking import choose_models, limit_spending
 from core.errors import NotFound
@@ -61,7 +63,8 @@ def start(request: ApiRequest, slug: str, body: SessionIn) -> Any:
     """Start an analysis; follow it at its address or by its events. Analysts and owners."""
     project = project_for(request.auth, slug)
     require(request.auth, project.workspace, Role.ANALYST)
-    chosen = choice_of(project, body.dataset, body.template, body.provider)
+    chosen = choice_of(project, body.dataset, body.template, body.provider, body.fallback)
+    spread = chosen["dataset"].conversation_count if body.sample == "spread" else None
     started = services.start_session(
         actor=request.auth,
         project=project,
@@ -69,8 +72,20 @@ def start(request: ApiRequest, slug: str, body: SessionIn) -> Any:
         name=body.name,
         limit=body.limit,
         concurrency=body.concurrency,
+        spend_limit=body.spend_limit,
+        params={"spread_over": spread},
     )
     return Status(202, started)
+
+
+@router.get("/projects/{slug:slug}/estimate", response=EstimateOut)
+def estimate(request: ApiRequest, slug: str, asked: Annotated[EstimateIn, Query()]) -> Any:
+    """What an analysis would cost and how long it would take. Analysts and owners."""
+    project = project_for(request.auth, slug)
+    require(request.auth, project.workspace, Role.ANALYST)
+    chosen = choice_of(project, asked.dataset, asked.template, asked.provider)
+    found = estimate_of(chosen, limit=asked.limit, sampled=asked.sample == "spread")
+    return found.to_json()
 
 
 @router.get(ONE, response=SessionDetail)

@@ -24,7 +24,47 @@ class SessionIn(Schema):
     provider: UUID | None = None
     name: str = Field(default="", max_length=160)
     limit: int | None = Field(default=None, ge=1)
+    sample: Literal["first", "spread"] = Field(
+        default="first", description="Which conversations `limit` takes."
+    )
     concurrency: int | None = Field(default=None, ge=1, le=1000)
+    fallback: UUID | None = Field(
+        default=None, description="The provider to ask when the first does not answer."
+    )
+    spend_limit: Decimal | None = Field(
+        default=None, ge=Decimal("0.01"), max_digits=10, description="In US dollars."
+    )
+
+
+class EstimateIn(Schema):
+    """What would be analysed. Without ``provider`` the local engine reads."""
+
+    dataset: int
+    template: str = Field(default="customer-support", max_length=60)
+    provider: UUID | None = None
+    limit: int | None = Field(default=None, ge=1)
+    sample: Literal["first", "spread"] = "first"
+
+
+class StageEstimateOut(Schema):
+    """One stage's calls and tokens as low end, likely value and high end."""
+
+    key: str
+    calls: list[float]
+    tokens_in: list[float]
+    tokens_out: list[float]
+    cost: list[Decimal] | None = Field(description="US dollars; null when unpriced.")
+
+
+class EstimateOut(Schema):
+    """What an analysis would cost and take, each as low end, likely value and high end."""
+
+    conversations: int
+    sampled: int = Field(description="Conversations whose prompts were counted.")
+    seconds: list[float]
+    cost: list[Decimal] | None = Field(description="US dollars; null when unpriced.")
+    stages: list[StageEstimateOut]
+    notes: list[str]
 
 
 class StageOut(Schema):

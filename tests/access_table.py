@@ -257,6 +257,9 @@ TABLE: dict[str, list[Access]] = {
         api_reads(),
         api_changes(body={"dataset": 1, "template": "general"}),
     ],
+    "api/v1/projects/<slug:slug>/estimate": [
+        Access("GET", (401, 404, 404, 403, 200, 200), form={"dataset": 1, "template": "general"})
+    ],
     API_ONE: [api_reads(fill=ANALYSIS)],
     API_ONE + "/wishes": [api_changes(body={"action": "cancel"}, fill=RUNNING)],
     API_ONE + "/limit": [api_changes(body={"amount": "5"}, fill=RUNNING)],

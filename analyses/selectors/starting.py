@@ -162,6 +162,14 @@ def choice_of(
     }
 
 
+def estimate_of(chosen: dict[str, Any], *, limit: int | None, sampled: bool) -> Estimate:
+    """The estimate of what :func:`choice_of` found."""
+    question = Question(chosen["dataset"], chosen["template_version"], limit=limit, sampled=sampled)
+    if chosen["chat"] is None:
+        return local_estimate(question.count)
+    return estimates_of(question, [chosen["chat"]], chosen["embedding"])[chosen["chat"].pk]
+
+
 def _offered(project: Project, provider: UUID | None, *, embeds: bool) -> ModelDeployment | None:
     """The first model of a provider that the project may use; ``None`` for the local engine."""
     if provider is None:
