@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,9 @@ PAIRS = 0.6
 GRAMMAR = 0.75
 """Weight of English stop words. They carry how things are said, which tells services with the same
 subject apart (bench/quality.py), but at full weight they outvote the subjects of short chats."""
+
+CHUNK = 5_000
+"""Texts whose words are held at once."""
 
 SMALL = 128
 """Up to this many texts the decomposition is exact, through the texts' own products."""
@@ -73,16 +77,45 @@ def embed_texts(texts: Sequence[str], seed: int) -> Matrix:
     """See :class:`LocalEmbedder`; for threads and tests."""
     if not texts:
         return np.zeros((0, 1), dtype=np.float32)
+    weighted, languages = _weighted_words(texts)
+    reduced = _reduced(weighted, seed)
+    del weighted  # as large as all that follows
+    return _smoothed(_without_language(_units(reduced), languages))
+
+
+def _weighted_words(texts: Sequence[str]) -> tuple[sparse.csr_matrix, list[str]]:
+    """Unit rows of weighted words, and the language of every text."""
+    counted = [_counted(texts[start : start + CHUNK]) for start in range(0, len(texts), CHUNK)]
+    languages = [language for chunk in counted for language in chunk.languages]
+    parts = []
+    for weight in (1.0, GRAMMAR, PAIRS):
+        counts = sparse.vstack([chunk.counts.pop(0) for chunk in counted], format="csr")
+        parts.append(_weighted(counts) * np.float32(weight))
+    return _unit_rows(sparse.hstack(parts, format="csr")), languages
+
+
+class _Counted(NamedTuple):
+    """The languages of some texts, and their counts of subject words, stop words and pairs."""
+
+    languages: list[str]
+    counts: list[sparse.csr_matrix]
+
+
+def _counted(texts: Sequence[str]) -> _Counted:
+    """Words become columns chunk by chunk: as strings those of 100,000 texts fill 600 MB."""
     small_words = stop_words()["en"]
     marked = [marked_language(text) for text in texts]
     tokens = [_tokens(text) for _, text in marked]
     content = [[word for word in found if word not in small_words] for found in tokens]
     grammar = [[word for word in found if word in small_words] for found in tokens]
     pairs = [[f"{one} {two}" for one, two in pairwise(found)] for found in content]
-    parts = [_weighted(content), GRAMMAR * _weighted(grammar), PAIRS * _weighted(pairs)]
-    weighted = _unit_rows(sparse.hstack(parts, format="csr"))
-    vectors = _units(_reduced(weighted, seed))
-    return _smoothed(_without_language(vectors, [language for language, _ in marked]))
+    counts = [_hashed(content), _hashed(grammar), _hashed(pairs)]
+    return _Counted([language for language, _ in marked], counts)
+
+
+def _hashed(tokens: Sequence[Sequence[str]]) -> sparse.csr_matrix:
+    hasher = FeatureHasher(SLOTS, input_type="string", alternate_sign=False, dtype=np.float32)
+    return hasher.transform(tokens).tocsr()
 
 
 def _without_language(vectors: Matrix, languages: Sequence[str]) -> Matrix:
@@ -126,10 +159,8 @@ def _tokens(text: str) -> list[str]:
     return found
 
 
-def _weighted(tokens: Sequence[Sequence[str]]) -> sparse.csr_matrix:
+def _weighted(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     """Unit rows of log-scaled counts times inverse document frequency, rare and common cut."""
-    hasher = FeatureHasher(SLOTS, input_type="string", alternate_sign=False, dtype=np.float32)
-    counts = hasher.transform(tokens).tocsr()
     rows = counts.shape[0]
     frequency = np.bincount(counts.indices, minlength=SLOTS)
     low = 1 if rows < 20 else 2 if rows < 200 else 3
@@ -144,7 +175,8 @@ def _weighted(tokens: Sequence[Sequence[str]]) -> sparse.csr_matrix:
 
 
 def _unit_rows(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    squares = sparse.csr_matrix((matrix.data**2, matrix.indices, matrix.indptr), matrix.shape)
+    norms = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
     scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
     return sparse.diags(scale.astype(np.float32), format="csr") @ matrix
 
@@ -177,10 +209,10 @@ def _exact(matrix: sparse.csr_matrix) -> Matrix:
 
 
 def _units(matrix: npt.NDArray[np.float32]) -> Matrix:
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return np.asarray(
-        np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 1e-9), dtype=np.float32
-    )
+    """Rows scaled to length one, in place; those next to zero become zero."""
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))[:, None]
+    matrix *= np.divide(1, norms, out=np.zeros_like(norms), where=norms > 1e-9)
+    return matrix
 
 
 def _smoothed(vectors: Matrix) -> Matrix:
@@ -191,7 +223,11 @@ def _smoothed(vectors: Matrix) -> Matrix:
     links = _links(vectors, count)
     moved = vectors
     for _ in range(STEPS):
-        moved = _units(KEEP * vectors + (1 - KEEP) * _units(links @ moved))
+        # In place: for 100,000 texts every further copy is 40 MB.
+        moved = _units(links @ moved)
+        moved *= 1 - KEEP
+        moved += KEEP * vectors
+        moved = _units(moved)
     return moved
 
 
@@ -199,9 +235,12 @@ def _links(vectors: Matrix, count: int) -> sparse.csr_matrix:
     """Symmetric neighbour weights, scaled by both ends' degrees."""
     rows = len(vectors)
     found, scores = nearest(vectors, vectors, count + 1)
-    starts = np.repeat(np.arange(rows), found.shape[1])
-    weights = np.maximum(scores, 0).ravel()
-    links = sparse.csr_matrix((weights, (starts, found.ravel())), shape=(rows, rows))
+    starts = np.arange(0, found.size + 1, found.shape[1], dtype=np.int32)
+    weights = np.maximum(scores, 0, out=scores).ravel()
+    columns = found.ravel().astype(np.int32)
+    del found, scores
+    links = sparse.csr_matrix((weights, columns, starts), shape=(rows, rows))
+    links.sum_duplicates()  # a place that could not be filled repeats the best hit
     links = (links + links.T) / 2
     degrees = np.asarray(links.sum(axis=1)).ravel()
     scale = np.divide(1, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
