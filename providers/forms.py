@@ -32,6 +32,10 @@ class AmountField(forms.DecimalField):
             required=False,
             min_value=Decimal(0),
             widget=forms.NumberInput(attrs={"step": "any", "placeholder": "No limit"}),
+            error_messages={
+                "min_value": "Enter 0 or more.",
+                "invalid": "Enter an amount in US dollars.",
+            },
         )
 
 

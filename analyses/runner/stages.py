@@ -30,6 +30,7 @@ from analyses.pipeline.records import (
 from analyses.runner import finals, previews, saving
 from analyses.runner.job import Handler, Job
 from analyses.runner.sources import read_rows, rows_by_node, sources
+from providers.services import forget_vectors
 
 
 async def prepare(job: Job) -> None:
@@ -52,9 +53,12 @@ async def embed(job: Job) -> None:
     parts = [block.matrix for block in sorted(blocks, key=lambda block: block.start)]
     vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
     path = artifacts.write_array(job.session, ArtifactKind.VECTORS, job.batch.fence, vectors)
-    await job.save(
-        lambda session: artifacts.point(session, ArtifactKind.VECTORS, path, len(vectors))
-    )
+
+    def write(session: AnalysisSession) -> None:
+        artifacts.point(session, ArtifactKind.VECTORS, path, len(vectors))
+        forget_vectors(session.pk)
+
+    await job.save(write)
 
 
 async def cluster(job: Job) -> None:

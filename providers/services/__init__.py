@@ -1,6 +1,7 @@
 """Changes to providers, limits and the books of spending. Every door calls these."""
 
 from providers.selectors.limits import LimitState, limit_states, room
+from providers.services.answers import forget_vectors, purge_answers
 from providers.services.limits import newly_near, set_limit, set_limits
 from providers.services.lost import doubt_lost_calls, tick
 from providers.services.providers import (
@@ -19,8 +20,10 @@ __all__ = [
     "checked_address",
     "deployment_config",
     "doubt_lost_calls",
+    "forget_vectors",
     "limit_states",
     "newly_near",
+    "purge_answers",
     "room",
     "save_provider",
     "set_enabled",
