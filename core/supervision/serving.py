@@ -101,6 +101,7 @@ class Serving:
             pool=self._pool,
             workers=self._workers,
             replace=lambda: self._supervisor.restart("workers"),
+            who=lambda: self._supervisor.pid("workers"),
         )
         # A database connection must not be shared with the processes started from here on.
         connection.close()

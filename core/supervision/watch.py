@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 # Seconds.
 CANARY_EVERY = 4.0
 PATIENCE = 15.0
+# For the first answer of a pool that was just started: a busy machine takes its time, and a pool
+# that is replaced while it starts never gets to work.
+START_PATIENCE = 60.0
 TICK_EVERY = 2.0
 LOOK_EVERY = 0.5
 SAY_AGAIN_AFTER = 60.0
@@ -31,6 +34,7 @@ class Canary:
 
     One small task at a time is sent; a pool that leaves it lying for `patience` seconds hangs.
     While every worker holds a task there is nobody to take it, so that time does not count.
+    `who` tells one start of the pool from the next; the first answer may take longer.
     """
 
     def __init__(
@@ -39,11 +43,13 @@ class Canary:
         send: Callable[[], None],
         last_answer: Callable[[], datetime | None],
         all_busy: Callable[[], bool],
+        who: Callable[[], object] = lambda: "the pool",
         clock: Callable[[], float] = time.monotonic,
         patience: float = PATIENCE,
         interval: float = CANARY_EVERY,
     ) -> None:
         self._send, self._last_answer, self._all_busy = send, last_answer, all_busy
+        self._who, self._known, self._limit = who, object(), START_PATIENCE
         self._clock, self._patience, self._interval = clock, patience, interval
         self._before: datetime | None = None
         self._waiting_since: float | None = None
@@ -60,6 +66,9 @@ class Canary:
 
     def _look(self) -> bool:
         now = self._clock()
+        if (who := self._who()) != self._known:
+            self._known, self._limit = who, START_PATIENCE
+            self._waiting_since, self._next = None, now
         if self._waiting_since is None:
             if now >= self._next:
                 self._before = self._last_answer()
@@ -68,11 +77,12 @@ class Canary:
             return False
         if self._last_answer() != self._before:
             self._waiting_since, self._next = None, now + self._interval
+            self._limit = self._patience
             return False
         if self._all_busy():
             self._waiting_since = now
             return False
-        if now - self._waiting_since <= self._patience:
+        if now - self._waiting_since <= self._limit:
             return False
         self._waiting_since, self._next = None, now
         return True
@@ -83,10 +93,12 @@ class Watch(threading.Thread):
 
     A thread, because a locked database may hold a query for many seconds, and the loop must stop
     everything within five. `replace` is called when `pool` with its number of workers
-    hangs; without workers there are only ticks.
+    hangs; `who` changes whenever it was started anew. Without workers there are only ticks.
     """
 
-    def __init__(self, *, pool: str, workers: int, replace: Callable[[], None]) -> None:
+    def __init__(
+        self, *, pool: str, workers: int, replace: Callable[[], None], who: Callable[[], object]
+    ) -> None:
         super().__init__(name="watch", daemon=True)
         self._beat_name = f"{CANARY_PREFIX}{pool}"
         self._replace = replace
@@ -96,6 +108,7 @@ class Watch(threading.Thread):
             send=lambda: q2.wake("core.tasks.canary", pool, only=pool),
             last_answer=self._last_answer,
             all_busy=lambda: q2.busy_workers(pool) >= workers,
+            who=who,
         )
 
     @override

@@ -204,10 +204,12 @@ class Pool:
 
     def __init__(self):
         self.now, self.sent, self.answer, self.busy, self.broken = 0.0, 0, None, False, False
+        self.pid = 1
         self.canary = Canary(
             send=self.send,
             last_answer=self.last_answer,
             all_busy=lambda: self.busy,
+            who=lambda: self.pid,
             clock=lambda: self.now,
         )
 
@@ -241,11 +243,21 @@ def test_a_pool_that_answers_is_left_alone():
     assert 50 <= pool.sent <= 75
 
 
-def test_a_pool_that_never_answers_is_replaced_after_fifteen_seconds_and_again():
+def test_a_pool_that_never_answers_is_replaced_after_a_minute_and_again():
     pool = Pool()
-    verdicts = pool.pass_seconds(40)
-    assert 15 <= verdicts[0] <= 16
+    verdicts = pool.pass_seconds(130)
+    assert 60 <= verdicts[0] <= 61
     assert len(verdicts) == 2
+
+
+def test_a_pool_that_was_started_anew_has_time_to_start():
+    pool = Pool()
+    pool.pass_seconds(60, replies=True)
+    pool.pass_seconds(10)
+    pool.pid = 2
+    assert pool.pass_seconds(55) == []
+    pool.pass_seconds(10, replies=True)
+    assert 150 <= pool.pass_seconds(20)[0] <= 155
 
 
 def test_a_pool_that_stops_answering_is_replaced():
@@ -260,7 +272,7 @@ def test_a_pool_with_all_workers_at_work_has_nobody_to_answer():
     assert pool.pass_seconds(200) == []
     assert pool.sent == 1
     pool.busy = False
-    assert 214 <= pool.pass_seconds(40)[0] <= 216
+    assert 259 <= pool.pass_seconds(80)[0] <= 261
 
 
 def test_a_database_that_is_away_is_no_verdict_on_the_pool():
