@@ -184,13 +184,16 @@ def live_page(
     """The whole page; after a refused wish with the notice that says why."""
     user = person(request)
     seq = last_seq(session.topic)
-    context = context_of(session, user, ALL_PANELS)
-    told = request.COOKIES.get(TOLD, "-").split(".")
-    context["notices"] = [one for one in context["notices"] if one.told not in told]
-    if refused is not None:
-        context["notices"] = [refused]
+    context = context_of(session, user, tuple(name for name in ALL_PANELS if name != "notice"))
+    context["notices"] = untold(request, session) if refused is None else [refused]
     status = 200 if refused is None else 409
     return render(request, "analyses/live.html", {**context, "seq": seq}, status=status)
+
+
+def untold(request: HttpRequest, session: AnalysisSession) -> list[notices.Notice]:
+    """The notices without those that were dismissed in this browser."""
+    told = request.COOKIES.get(TOLD, "-").split(".")
+    return [one for one in notices.notices_of(session) if one.told not in told]
 
 
 @login_required

@@ -13,9 +13,10 @@ from accounts.selectors import person
 from accounts.services import reaches, role_of
 from analyses.models import AnalysisSession
 from analyses.selectors import batches as rows_of
-from analyses.selectors import controls, mapdata, news, notices, sessions
+from analyses.selectors import controls, mapdata, news, sessions
 from analyses.selectors import summary as summaries
 from analyses.selectors.tree import tree_of
+from analyses.views.live import untold
 
 MAP_SECONDS = 31_536_000
 """An address with a version never changes its content."""
@@ -24,12 +25,16 @@ MAP_SECONDS = 31_536_000
 @login_required
 def summary(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """What was learned; an analysis that has not ended opens on its live page."""
-    session = sessions.session_for(person(request), slug, number)
+    user = person(request)
+    session = sessions.session_for(user, slug, number)
     if not session.ended:
         return redirect("analyses:live", slug=slug, number=number)
+    role = role_of(user, session.project.workspace)
     context = {
         "session": session,
-        "notice": notices.notice_of(session),
+        "notices": untold(request, session),
+        "may_run": reaches(role, Role.ANALYST),
+        "may_own": reaches(role, Role.OWNER),
         "insights": news.insights_of(session, 6),
         "s": summaries.summary_of(session),
     }

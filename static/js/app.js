@@ -269,11 +269,12 @@ document.addEventListener('click', event => {
   const at = selector => event.target.closest(selector);
   const plain = !(event.ctrlKey || event.metaKey || event.shiftKey);
   const opener = plain && at('[data-open]');
-  if (opener) {
+  const layer = opener && one(`#${opener.dataset.open}`);
+  if (layer) { // where it is not on the page, the link leads to a page of its own
     event.preventDefault();
-    if (opener.dataset.open === 'palette') openPalette();
-    else if (opener.dataset.open === 'jobs-drawer') openDrawer();
-    else one(`#${opener.dataset.open}`)?.showModal();
+    if (layer === palette) openPalette();
+    else if (layer.id === 'jobs-drawer') openDrawer();
+    else layer.showModal();
   }
   if (at('[data-theme-toggle]')) {
     event.preventDefault();
