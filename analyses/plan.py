@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +73,8 @@ class RunParams(BaseModel):
     spread_over: int | None = Field(default=None, ge=1)
     """Conversations of the data set among which ``limit`` are chosen, spread evenly; without it
     the first are taken."""
+    left_out: list[int] = Field(default_factory=list)
+    """Positions of the data set, ascending, whose conversations were deleted before the start."""
     identity: str = ""
     """Recognises the same work started again from the command line."""
 
@@ -83,13 +86,16 @@ def places(params: RunParams, *, total: int, seed: int, first: int, last: int) -
     (stratified sampling; Cochran, Sampling Techniques, 1977, section 5.3).
     """
     of = params.spread_over
-    if of is None or of <= total:
-        return {position: position for position in range(first, last)}
+    gaps = [place - before for before, place in enumerate(params.left_out)]
     found: dict[int, int] = {}
     for position in range(first, last):
-        start, end = position * of // total, (position + 1) * of // total
-        drawn = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
-        found[start + int.from_bytes(drawn) % (end - start)] = position
+        kept = position
+        if of is not None and of > total:
+            start, end = position * of // total, (position + 1) * of // total
+            drawn = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
+            kept = start + int.from_bytes(drawn) % (end - start)
+        # The ``kept``-th that is left: every gap up to there moves it on by one.
+        found[kept + bisect_right(gaps, kept)] = position
     return found
 
 

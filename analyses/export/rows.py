@@ -21,6 +21,7 @@ from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind, FacetValue, Outcome
 from analyses.pipeline.coordinates import from_u16
 from analyses.pipeline.records import FacetAnswer
+from analyses.selectors.asked import places_of
 from analyses.selectors.tree import Tree, tree_of
 from providers.models import CallState, LlmCall
 
@@ -171,10 +172,13 @@ def conversations_csv(session: AnalysisSession) -> Iterator[str]:
 
 def _ids(session: AnalysisSession) -> Iterator[tuple[int, str, bool]]:
     """Position, id and whether it is deleted, of every conversation of the analysis, in order."""
-    rows = session.dataset.conversations.filter(position__lt=session.total).order_by("position")
-    fields = ("position", "external_id", "deleted_at")
-    for position, external_id, deleted_at in rows.values_list(*fields).iterator(CHUNK):
-        yield position, external_id, deleted_at is not None
+    for first in range(0, session.total, CHUNK):
+        own = places_of(session, first, min(first + CHUNK, session.total))
+        rows = session.dataset.conversations.filter(position__in=own)
+        for position, external_id, gone in rows.order_by("position").values_list(
+            "position", "external_id", "deleted_at"
+        ):
+            yield own[position], external_id, gone is not None
 
 
 def _names(tree: Tree) -> dict[int, tuple[str, str]]:

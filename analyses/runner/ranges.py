@@ -15,10 +15,14 @@ from analyses.services import saved
 def open_range(session: AnalysisSession, batch: Batch) -> dict[int, tuple[int, Prepared]]:
     """The prepared conversations of a range, rebuilt from the stored text and the stored spans.
 
-    Only those that wait: a range that is tried again may contain some that were read.
+    Only those that wait: a range that is tried again may contain some that were read. What was
+    deleted since the start is not read any more.
     """
     items = session.items.filter(
-        position__gte=batch.first, position__lt=batch.last, outcome=Outcome.WAITING
+        position__gte=batch.first,
+        position__lt=batch.last,
+        outcome=Outcome.WAITING,
+        conversation__deleted_at=None,
     ).select_related("conversation")
     return {
         item.position: (item.conversation_id, _prepared(item))

@@ -29,7 +29,9 @@ class ReadRows:
 def sources(session: AnalysisSession, first: int, last: int) -> list[tuple[int, Source]]:
     """Conversations of a range of positions, with their primary keys."""
     own = places_of(session, first, last)
-    rows = Conversation.objects.filter(dataset=session.dataset_id, position__in=own)
+    rows = Conversation.objects.filter(
+        dataset=session.dataset_id, position__in=own, deleted_at=None
+    )
     return [
         (row.pk, replace(source_of(row), position=own[row.position]))
         for row in rows.order_by("position")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Max
 from django.utils.dateparse import parse_datetime
 
 from analyses import plan
 from analyses.models import AnalysisSession
 from analyses.pipeline.records import FacetSpec, Source, Turn
-from projects.models import Conversation
+from projects.models import Conversation, Dataset
 from templates_app.models import TemplateVersion
 
 
@@ -59,3 +60,12 @@ def places_of(session: AnalysisSession, first: int, last: int) -> dict[int, int]
         first=first,
         last=last,
     )
+
+
+def left_out(dataset: Dataset) -> list[int]:
+    """Positions whose conversations are deleted, ascending. One query while there are none."""
+    top = dataset.conversations.aggregate(top=Max("position"))["top"]
+    if top is None or dataset.conversation_count > top:
+        return []
+    rows = dataset.conversations.filter(deleted_at__isnull=False).order_by("position")
+    return list(rows.values_list("position", flat=True))

@@ -23,6 +23,7 @@ from analyses.models import (
     SessionStatus,
     StageProgress,
 )
+from analyses.selectors.asked import left_out
 from analyses.services import estimating
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.blocks import error_count
@@ -73,7 +74,8 @@ def start_session(
     """
     require(actor, project.workspace, Role.ANALYST)
     _check(project, dataset, template_version, chat, embedding, fallback)
-    frozen = _freeze(params or {}, limit, concurrency, chat)
+    gaps = {"left_out": left_out(dataset)}
+    frozen = _freeze({**(params or {}), **gaps}, limit, concurrency, chat)
     total = min(frozen.limit or dataset.conversation_count, dataset.conversation_count)
     fixed: dict[str, Any] = {
         "project": project,

@@ -153,7 +153,9 @@ def test_a_new_analysis_leaves_deleted_conversations_out(start, make_dataset, pr
     session.refresh_from_db()
     assert session.status == SessionStatus.COMPLETED
     assert (session.total, session.read_count, session.failed_count) == (36, 36, 0)
-    read = session.items.filter(outcome=Outcome.READ).values_list("position", flat=True)
+    rows = session.items.filter(outcome=Outcome.READ).order_by("position")
+    assert list(rows.values_list("position", flat=True)) == list(range(36))
+    read = rows.values_list("conversation__position", flat=True)
     assert set(read) == set(range(40)) - set(gone)
 
 
@@ -170,5 +172,5 @@ def test_a_limit_counts_what_is_there(start, make_dataset, project, analyst):
     session = start(dataset=dataset, limit=10)
     run(session)
     session.refresh_from_db()
-    read = session.items.order_by("position").values_list("position", flat=True)
+    read = session.items.order_by("position").values_list("conversation__position", flat=True)
     assert list(read) == list(range(3, 13))

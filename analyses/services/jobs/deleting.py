@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from typing_extensions import override
 
-from analyses.models import ENDED, AnalysisItem, AnalysisSession, Outcome, SessionStatus
+from analyses.models import ENDED, AnalysisSession, SessionStatus
 from analyses.selectors import chosen
 from analyses.services.sessions import cancel
 from core.errors import NotFound
@@ -179,20 +179,9 @@ class DeleteConversations(Deleting):
 
     @override
     def chunk(self, run: Run, items: Sequence[JobItem]) -> None:
-        """Analyses at work will not read them any more."""
+        """All happened at once; analyses at work look before they read."""
         with transaction.atomic():
-            run.hold()
-            waiting = AnalysisItem.objects.filter(
-                conversation_id__in=[item.ref for item in items],
-                outcome=Outcome.WAITING,
-                session__in=AnalysisSession.objects.exclude(status__in=ENDED),
-            )
-            waiting.update(outcome=Outcome.FAILED, error_class=DELETED, error=DELETED_BEFORE)
             run.settle(items, ItemState.DONE)
-
-
-DELETED = "deleted"
-DELETED_BEFORE = "It was deleted before it was read."
 
 
 def session_of(wanted: Wanted, number: int) -> AnalysisSession:
