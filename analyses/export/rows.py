@@ -253,6 +253,7 @@ def run_json(session: AnalysisSession) -> dict[str, Any]:
         "tokens_out": session.tokens_out,
         "cost": None if session.unpriced_calls else float(session.cost),
         "unpriced_calls": session.unpriced_calls,
+        "estimate": session.estimate or None,
         "notice": session.notice,
         "warnings": session.warnings,
     }

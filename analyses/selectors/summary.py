@@ -7,6 +7,7 @@ from typing import Any
 
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind, Outcome
+from analyses.selectors.actuals import Actuals, actuals_of
 from analyses.selectors.batches import classes_of
 from analyses.selectors.explore import floor_of, hidden_text
 from analyses.selectors.live import Spend, spend_of
@@ -28,6 +29,7 @@ class Summary:
     removed: int
     floor: int
     seconds: float | None
+    actuals: Actuals | None = None
 
     @property
     def hidden(self) -> str:
@@ -105,7 +107,7 @@ class Failure:
 
 
 def summary_of(session: AnalysisSession) -> Summary:
-    """Four queries and one small file."""
+    """Four queries and one small file; one more when the analysis had an estimate."""
     seconds = None
     if session.started_at and session.finished_at:
         seconds = (session.finished_at - session.started_at).total_seconds()
@@ -116,6 +118,7 @@ def summary_of(session: AnalysisSession) -> Summary:
         removed=session.items.exclude(spans=[]).count(),
         floor=floor_of(session),
         seconds=seconds,
+        actuals=actuals_of(session),
     )
 
 
