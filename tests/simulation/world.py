@@ -585,6 +585,8 @@ class World:
     def _fault(self, request: Request, fault: Fault, *, bill: bool = False) -> None:
         if bill:
             self.bill(request)
+        if request.billed and (fault.status is not None or not fault.sent):
+            fault = Fault(ErrorClass.NETWORK, "cut off")  # the work was done: no refusal any more
         if request.waited_for:
             request.future.set_exception(fault)
         self.off_the_wire(request)
