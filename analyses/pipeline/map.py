@@ -39,6 +39,9 @@ PULL = 0.7
 """How far rows are moved towards their theme, in standard deviations of all rows. By eye: 0.4 leaves
 themes in pieces, 1 looks much the same."""
 
+BLOCK = 8_192
+"""Rows moved at once."""
+
 _lock = threading.Lock()
 """PaCMAP keeps its random state in a module global, so only one fit may run at a time."""
 
@@ -124,16 +127,26 @@ def pulled(rows: Matrix, labels: Labels) -> Matrix:
     cells = (np.ones(member.size, np.float32), (theme, member))
     sums = sparse.csr_matrix(cells, shape=(themes.size, rows.shape[0])) @ rows
     towards = unit(sums / np.bincount(theme)[:, None] - centre)
+    towards *= PULL * deviation
     moved = rows.copy()
-    moved[member] += PULL * deviation * towards[theme]
-    return unit(moved)
+    for start in range(0, member.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        moved[member[block]] += towards[theme[block]]
+    return _scaled(moved)
 
 
 def unit(vectors: Matrix) -> Matrix:
     """Rows of length one; rows that are not finite or have no length become zero."""
-    clean = np.nan_to_num(np.asarray(vectors, dtype=np.float32), posinf=0.0, neginf=0.0)
-    length = np.linalg.norm(clean, axis=1, keepdims=True)
-    return np.asarray(clean / np.maximum(length, 1e-12), dtype=np.float32)
+    clean = np.array(vectors, dtype=np.float32)
+    np.nan_to_num(clean, copy=False, posinf=0.0, neginf=0.0)
+    return _scaled(clean)
+
+
+def _scaled(rows: Matrix) -> Matrix:
+    """Rows of length one, in place: for 100,000 of them every copy is 40 MB."""
+    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
+    rows /= np.maximum(length, 1e-12)
+    return rows
 
 
 def beside(items: Matrix, places: Matrix, queries: Matrix, anchors: int) -> Matrix:
