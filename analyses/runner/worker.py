@@ -32,6 +32,7 @@ from analyses.services.pumps import beat, still
 from core import database, disks, q2, work
 from core.errors import AppError
 from core.heartbeat import Heartbeat
+from core.memory import give_back as give_back_memory
 from core.models import LeasedWork
 
 log = logging.getLogger("openclio.worker")
@@ -355,6 +356,7 @@ class Worker:
         finally:
             self._heart.drop(batch)
             self._job = None
+            give_back_memory()
             self._wake.set()
 
     def _stops(self, batch: Batch) -> bool:

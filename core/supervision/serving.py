@@ -25,6 +25,9 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 
+# glibc gives every thread a heap of its own, up to eight a core; what one frees the others cannot use.
+ONE_HEAP = {"MALLOC_ARENA_MAX": "2"}
+
 # Seconds.
 KEEP_CONNECTIONS = 60
 PROBE_EVERY = 0.25
@@ -130,6 +133,7 @@ class Serving:
             return []
         environment = {
             **ONE_THREAD,
+            **ONE_HEAP,
             **_in_checkout(),
             q2.POOL_VARIABLE: self._pool,
             "WORKERS": str(self._workers),
