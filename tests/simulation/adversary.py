@@ -99,7 +99,7 @@ class Opponent:
 
     def _shape(self) -> Shape:
         rng = self._rng
-        limits = (0.02, 0.05, 0.2) if self.mood == "poor" else (None, None, None, 0.2)
+        limits = (0.1, 0.4, 0.8) if self.mood == "poor" else (None, None, None, 0.6)
         return Shape(
             workers=rng.choice((2, 2, 3, 4)),
             analyses=rng.choice((1, 1, 2)),

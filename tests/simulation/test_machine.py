@@ -36,7 +36,7 @@ class Installation(RuleBasedStateMachine):
         workers=st.integers(2, 4),
         batch=st.sampled_from([1, 2, 6]),
         concurrency=st.integers(1, 3),
-        limit=st.sampled_from([None, 0.2]),
+        limit=st.sampled_from([None, 0.6]),
         other_host=st.booleans(),
         fineness=st.sampled_from([0.0, 1.0]),
     )
@@ -114,7 +114,7 @@ class Installation(RuleBasedStateMachine):
         self._do("provider", 0)
 
     @precondition(lambda self: self._made is not None and self._made.limited)
-    @rule(amount=st.sampled_from([0.05, 0.3, 3.0]))
+    @rule(amount=st.sampled_from([0.1, 0.5, 3.0]))
     def limit(self, amount: float) -> None:
         self._world.limit(amount)
         self._rules.check()

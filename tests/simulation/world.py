@@ -84,6 +84,9 @@ class Shape:
     """A question with these words stops the process that asks it."""
 
 
+TOKENS = {"tokens_in": 400, "tokens_out": 250}
+"""Of every answer: 0.09 US dollars, of 0.25 that are set aside for it."""
+
 CLICKS = (sessions.pause, sessions.resume, retry.retry_failed)
 CANCELS = (sessions.cancel,)
 
@@ -537,7 +540,7 @@ class World:
         self.up = not self.up
 
     def _do_limit(self, _what: None) -> None:
-        self.limit(self.rng.choice((0.05, 0.2, 0.6, 3.0)))
+        self.limit(self.rng.choice((0.1, 0.4, 0.8, 3.0)))
 
     def limit(self, amount: float) -> None:
         """Set the limit of the first analysis."""
@@ -557,7 +560,7 @@ class World:
         self.bill(request)
         if request.waited_for:
             text = json.dumps(answer_to(request.schema))
-            request.future.set_result(WireAnswer(text, tokens_in=50, tokens_out=20))
+            request.future.set_result(WireAnswer(text, **TOKENS))
         self.off_the_wire(request)
 
     def _do_refuse(self, request: Request) -> None:
@@ -594,7 +597,7 @@ class World:
     def _garbage(self, request: Request) -> None:
         self.bill(request)
         if request.waited_for:
-            request.future.set_result(WireAnswer("never mind", tokens_in=50, tokens_out=20))
+            request.future.set_result(WireAnswer("never mind", **TOKENS))
         self.off_the_wire(request)
 
 
