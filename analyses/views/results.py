@@ -90,7 +90,7 @@ def _failing(session: AnalysisSession, user: User) -> dict[str, Any]:
     """What both pages about failures need."""
     may_run = reaches(role_of(user, session.project.workspace), Role.ANALYST)
     can_retry = controls.allows(session, "retry")
-    return {"session": session, "may_retry": may_run and can_retry}
+    return {"session": session, "may_run": may_run, "may_retry": may_run and can_retry}
 
 
 @login_required

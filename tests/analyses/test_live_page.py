@@ -38,7 +38,9 @@ def roots(html: str) -> list[str]:
 
 
 def squeezed(html: str) -> str:
-    """Without what only a request can know: tokens; white space is no difference."""
+    """Without what only a request or its moment can know: tokens, the curve of the last minute;
+    white space is no difference."""
+    html = re.sub(r' d="M[^"]*"', "", html)
     html = re.sub(r'<input type="hidden" name="csrfmiddlewaretoken"[^>]*>', "", html)
     return re.sub(r"\s+", " ", html)
 

@@ -283,6 +283,10 @@ STATES: dict[str, dict[str, Any]] = {
     "partial": {},
     "failed": {},
     "complete": {},
+    # For tests that press something.
+    "blocked-budget-spare": {"reason": "budget"},
+    "plain-running-spare": {},
+    "partial-spare": {},
 }
 STATE_OF: dict[str, Any] = {
     "queued": queued,
