@@ -102,9 +102,10 @@ class Sampler(threading.Thread):
 class Adversary:
     """Disturbs one stack."""
 
-    def __init__(self, stack, seed, victims=VICTIMS):
+    def __init__(self, stack, seed, victims=VICTIMS, points=POINTS):
         self.stack = stack
         self.victims = victims
+        self.points = points
         self.random = random.Random(seed)
         self.kills = []
         self.frozen = []
@@ -117,10 +118,15 @@ class Adversary:
 
     # --- the loop ----------------------------------------------------------------------------
 
-    def run(self, kills):
-        """Kill so many times, then let everything end."""
+    def run(self, kills, say):
+        """Kill so many times, then let everything end; ``say`` is told how far it is."""
+        begun, told = time.monotonic(), 0
         while len(self.kills) < kills:
             self._keep_an_analysis_going()
+            if len(self.kills) >= told + 10:
+                told = len(self.kills)
+                seconds = time.monotonic() - begun
+                say(f"{told} kills, {len(self.stack.sessions) - 1} analyses, {seconds:.0f} s")
             self._thaw()
             self._notice_order()
             self._recovered()
@@ -294,7 +300,9 @@ class Adversary:
             " AND key = 'facets' AND finished_at IS NULL",
             self._session,
         )[0][0]
-        names = sorted(POINTS - set(WHOLE) if reading else WHOLE)
+        names = sorted(self.points - set(WHOLE) if reading else self.points & set(WHOLE))
+        if not names:
+            return False
         self.random.shuffle(names)
         name = min(names, key=lambda one: self.used[one])
         self.used[name] += 0.2  # one that is seldom passed shall not bar the others

@@ -54,14 +54,17 @@ def stack(tmp_path, request):
 def disturb(stack, kills, capsys, **options):
     """Run the loop; the book of it, with the table printed."""
     begun = time.monotonic()
-    with capsys.disabled():
-        print(f"\nSeed {SEED}: CRASH_SEED={SEED} repeats it.", flush=True)  # noqa: T201
+
+    def say(line):
+        with capsys.disabled():
+            print(line, flush=True)  # noqa: T201
+
+    say(f"\nSeed {SEED}: CRASH_SEED={SEED} repeats it.")
     undisturbed = content(stack.rows, stack.sessions[0])
     adversary = Adversary(stack, SEED, **options)
-    adversary.run(kills)
+    adversary.run(kills, say)
     book = Book(stack, adversary, undisturbed)
-    with capsys.disabled():
-        print(text(book, SEED, time.monotonic() - begun), flush=True)  # noqa: T201
+    say(text(book, SEED, time.monotonic() - begun))
     return book
 
 
@@ -87,6 +90,6 @@ def slow(kills):
     indirect=True,
 )
 def test_the_loop_notices_a_product_that_forgets_what_it_paid_for(stack, capsys):
-    book = disturb(stack, 4, capsys, victims={"worker": 1})
+    book = disturb(stack, 6, capsys, victims={"point": 1}, points={"before_finish"})
     assert i4_paid_twice_is_bounded_and_each_has_its_row(book)
     assert not i1_every_conversation_has_one_outcome(book)
