@@ -68,6 +68,7 @@ class NameStage:
         async for text in as_answered(range(count), ask, context):
             texts[text.index] = text
             yield text
+            context.report(len(texts), count)
         for _ in range(self.params.rounds):
             renamed = await _rename_round(texts, samples, context)
             if not renamed:

@@ -231,8 +231,8 @@ def place_clusters(session: AnalysisSession) -> None:
     xy = artifacts.load(session, ArtifactKind.MAP)
     labels = artifacts.load(session, ArtifactKind.LABELS)
     clusters = list(session.clusters.filter(provisional=False))
-    if xy is None or labels is None or not clusters:
-        return
+    if xy is None or labels is None or not clusters or len(xy) != len(labels):
+        return  # one of them is yet to be made, or made anew
     places = from_u16(np.asarray(xy))
     labels = np.asarray(labels)
     inside: dict[int, list[int]] = {}

@@ -73,7 +73,7 @@ async def cluster(job: Job) -> None:
     def write(session: AnalysisSession) -> None:
         artifacts.point(session, ArtifactKind.LABELS, labels, len(found.labels))
         artifacts.point(session, ArtifactKind.CENTROIDS, centres, len(found.centroids))
-        session.warnings = [*session.warnings, *found.warnings]
+        session.warnings = list(dict.fromkeys([*session.warnings, *found.warnings]))
         session.save(update_fields=["warnings"])
 
     await job.save(write)

@@ -1,0 +1,186 @@
+"""A provider that is away, and conversations that are to blame themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from analyses import services
+from analyses.models import AnalysisSession, Outcome, SessionStatus
+from analyses.runner import outage
+from analyses.runner.worker import Worker
+from core.models import WorkStatus
+from projects.models import Dataset
+from providers.clients.scripted import Act, Scenario, Step
+from providers.models import LlmCall, ModelDeployment
+from tests.analyses.worker.support import Told, check_books, picture, run, worker_run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analyses.runner.reading.AGAIN", (0.05, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (Act.REFUSED, "provider"),
+        (Act.SERVER_ERROR, "provider"),
+        (Act.QUOTA, "quota"),
+        (Act.UNAUTHORIZED, "key"),
+    ],
+)
+def test_an_outage_fails_no_conversation_and_ends_by_itself(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    analyst: User,
+    act: Act,
+    reason: str,
+) -> None:
+    told.play(Scenario(opening=(Step(),) * 12, mix=(Step(act=act),)))
+    session = run(start(talks(40), chat=model))
+    for _ in range(3):
+        assert (session.status, session.reason) == (SessionStatus.BLOCKED, reason)
+        assert not session.items.filter(outcome=Outcome.FAILED).exists()
+        assert not session.batches.filter(status=WorkStatus.LEASED).exists()
+        assert set(session.batches.values_list("attempt", flat=True)) <= {0, 1}
+        if reason == "key":
+            services.resume(actor=analyst, session=session)
+        session = again(session)
+    told.play(Scenario())
+    if reason == "key":
+        services.resume(actor=analyst, session=session)
+    session = again(session)
+    assert session.status == SessionStatus.COMPLETED
+    check_books(session)
+    assert session.read_count == 40
+
+
+def again(session: AnalysisSession) -> AnalysisSession:
+    """The time of the block has passed: the tick and a worker, no person."""
+    AnalysisSession.objects.filter(pk=session.pk).exclude(retry_at=None).update(
+        retry_at=timezone.now() - timedelta(seconds=1)
+    )
+    services.tick()
+    return run(session)
+
+
+def test_an_outage_while_naming_waits_instead_of_doing_without(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+) -> None:
+    dataset = talks(40)
+    expected = picture(run(start(dataset, chat=model)))
+    reading = told.requests
+    told.seen().clear()
+    names = LlmCall.objects.exclude(purpose="facets").count()
+    assert 0 < names < reading
+    LlmCall.objects.all().delete()
+    told.play(Scenario(opening=(Step(),) * 41, mix=(Step(act=Act.SERVER_ERROR),)))
+    session = run(start(dataset, chat=model))
+    assert (session.status, session.reason) == (SessionStatus.BLOCKED, "provider")
+    assert session.read_count == 40
+    told.play(Scenario())
+    session = again(session)
+    assert session.status == SessionStatus.COMPLETED
+    assert picture(session) == expected
+
+
+def test_a_conversation_that_trips_the_server_alone_is_skipped(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+) -> None:
+    """The provider answers everything else, so the analysis does not wait for ever."""
+    step = told.client.script.next_step
+
+    def trips(body: Any) -> Step:
+        bad = "My case is 7." in str(body["messages"])
+        return Step(act=Act.SERVER_ERROR) if bad else step(body)
+
+    told.client.script.next_step = trips  # type: ignore[method-assign]
+    session = run(start(talks(20), chat=model))
+    assert (session.status, session.failed_count) == (SessionStatus.PARTIAL, 1)
+    failed = session.items.get(outcome=Outcome.FAILED)
+    assert (failed.position, failed.error_class) == (7, "server")
+    check_books(session)
+
+
+def test_only_what_one_conversation_can_cause_is_asked_about() -> None:
+    assert outage.OWN < outage.PASSING
+    assert {"network", "rate_limit", "quota", "auth"} <= outage.PASSING - outage.OWN
+    assert not outage.PASSING & {"content_filter", "bad_answer", "context_length", "bad_request"}
+
+
+def test_failed_conversations_are_read_again_and_the_result_is_as_if_nothing_had_failed(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    analyst: User,
+) -> None:
+    dataset = talks(60)
+    told.play(Scenario(mix=(Step(weight=0.8), Step(act=Act.CONTENT_FILTER, weight=0.2)), seed=11))
+    session = run(start(dataset, chat=model))
+    assert session.status == SessionStatus.PARTIAL
+    check_books(session)
+    before, missing = picture(session), session.failed_count
+    answered = len(told.settled)
+    told.play(Scenario())
+    services.retry_failed(actor=analyst, session=session)
+    assert picture(session)[1:] == before[1:]
+    session = run(session)
+    assert (session.status, session.read_count) == (SessionStatus.COMPLETED, 60)
+    check_books(session)
+    assert session.clusters.filter(provisional=True).count() == 0
+    assert told.requests >= missing
+    assert set(told.settled.values()) == {1}
+    assert len(told.settled) > answered
+    whole = run(start(dataset, chat=model))
+    assert picture(session) == picture(whole)
+
+
+def test_other_models_are_asked_after_a_change(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    analyst: User,
+) -> None:
+    """By a worker that stayed and has ports to the first."""
+    told.play(Scenario(latency=0.02))
+    other = ModelDeployment.objects.create(provider=model.provider, model="scripted-2")
+    session = start(talks(40), chat=model)
+
+    async def change() -> None:
+        running = asyncio.create_task(Worker(session_id=session.pk, idle_exit=3).run())
+        while told.requests < 10:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(swap)
+        await running
+
+    def swap() -> None:
+        services.pause(actor=analyst, session=session)
+        while AnalysisSession.objects.get(pk=session.pk).status != SessionStatus.PAUSED:
+            services.tick()
+        services.change_providers(actor=analyst, session=session, chat=other)
+        services.resume(actor=analyst, session=session)
+
+    worker_run(change())
+    session.refresh_from_db()
+    assert session.status == SessionStatus.COMPLETED
+    check_books(session)
+    assert set(session.items.values_list("model", flat=True)) == {"scripted-1", "scripted-2"}
