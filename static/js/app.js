@@ -215,6 +215,13 @@ all('[data-select]').forEach(list => {
   countChosen(list);
 });
 
+// --- Fold-outs: what a person opened stays open when the page around it is redrawn -------------
+
+if (window.Idiomorph) {
+  window.Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
+    !(name === 'open' && node.matches('details.bystage'));
+}
+
 // --- Files: drop them anywhere on the marked area ----------------------------------------------
 
 function showChosen(area) {
