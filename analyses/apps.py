@@ -14,6 +14,7 @@ JOBS = {
     "purge": "analyses.services.jobs.Purge",
     "recluster": "analyses.services.jobs.Recluster",
     "reembed": "analyses.services.jobs.Reembed",
+    "reread": "analyses.services.jobs.Reread",
 }
 
 

@@ -174,3 +174,45 @@ def test_a_limit_counts_what_is_there(start, make_dataset, project, analyst):
     session.refresh_from_db()
     read = session.items.order_by("position").values_list("conversation__position", flat=True)
     assert list(read) == list(range(3, 13))
+
+
+def test_some_are_read_again_and_the_rest_is_taken_over(first, project, analyst, monkeypatch):
+    monkeypatch.setattr(copying, "COPIED", 20)
+    wrong = first.items.get(position=4)
+    wrong.values.all().delete()
+    FacetValue.objects.filter(item__session=first, item__position=5).update(text="kept")
+    first.items.filter(position=6).update(outcome=Outcome.FAILED, error_class="internal")
+    AnalysisSession.objects.filter(pk=first.pk).update(read_count=89, failed_count=1)
+    job = start_job(
+        actor=analyst,
+        project=project,
+        kind="reread",
+        settings={"analysis": first.number},
+        ids=[4, 6, 70],
+    )
+    runner.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.done, job.error) == (WorkStatus.DONE, 3, "")
+    made = AnalysisSession.objects.get(based_on=first)
+    waiting = made.items.filter(outcome=Outcome.WAITING).values_list("position", flat=True)
+    assert sorted(waiting) == [4, 6, 70]
+    run(made)
+    made.refresh_from_db()
+    assert made.status == SessionStatus.COMPLETED
+    assert (made.read_count, made.failed_count) == (90, 0)
+    assert made.items.get(position=4).values.exists()
+    assert made.items.get(position=6).outcome == Outcome.READ
+    assert "kept" in made.items.get(position=5).values.values_list("text", flat=True)
+    assert not first.items.get(position=4).values.exists()
+
+
+def test_what_is_at_work_is_not_read_again(going, project, analyst):
+    session = going
+    with pytest.raises(Conflict):
+        start_job(
+            actor=analyst,
+            project=project,
+            kind="reread",
+            settings={"analysis": session.number},
+            matching={},
+        )

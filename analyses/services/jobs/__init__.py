@@ -7,6 +7,7 @@ from analyses.services.jobs.deleting import (
     DeleteDatasets,
 )
 from analyses.services.jobs.purging import Purge
+from analyses.services.jobs.rereading import Reread
 
 __all__ = [
     "DeleteAnalyses",
@@ -15,4 +16,5 @@ __all__ = [
     "Purge",
     "Recluster",
     "Reembed",
+    "Reread",
 ]

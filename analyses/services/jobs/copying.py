@@ -51,6 +51,7 @@ HIDDEN = datetime(9999, 1, 1, tzinfo=UTC)
 """Stands for the moment of deletion while a copy is not complete: no list has such analyses."""
 
 COPYING = "copying"
+COPIERS = ("recluster", "reembed", "reread")
 
 
 class ReclusterSettings(Settings):
@@ -138,27 +139,15 @@ class Recluster(Kind):
             raise AppError("plain", why="It has no vectors. Embed it again instead.")
 
     def _new(self, job: Job, source: AnalysisSession) -> AnalysisSession:
-        """The new analysis: hidden and still, until its rows are there."""
         given = settings_for(self, job)
         asked = {"clusters": given.clusters, "floor_conversations": given.floor}
-        params = {**source.params, **{key: v for key, v in asked.items() if v is not None}}
-        project = Project.objects.select_for_update().get(pk=source.project_id)
-        highest = project.analyses.aggregate(top=Max("number"))["top"] or 0
-        fields = ("dataset", "template_version", "chat", "fallback", "total", "read_count")
-        return AnalysisSession.objects.create(
-            **{name: getattr(source, name) for name in (*fields, "failed_count", "seed")},
-            project=project,
-            embedding=self.embedding(job, source),
-            based_on=source,
-            number=highest + 1,
-            name=f"{source.name[:135]}, {self.past} again",
+        params = {**source.params, **{k: v for k, v in asked.items() if v is not None}}
+        return hidden_copy(
+            job,
+            source,
+            self.past,
             params=plan.RunParams.model_validate(params).model_dump(),
-            pipeline_version=plan.PIPELINE_VERSION,
-            errors_allowed=source.failed_count,
-            status=SessionStatus.FAILED,
-            reason=COPYING,
-            created_by=job.created_by,
-            deleted_at=HIDDEN,
+            embedding=self.embedding(job, source),
         )
 
     def embedding(self, job: Job, source: AnalysisSession) -> ModelDeployment | None:
@@ -170,37 +159,13 @@ class Recluster(Kind):
         """All rows are there: lay out the stages that are left and begin."""
         made = locked(run.job.result["made"][str(item.pk)])
         source = AnalysisSession.objects.get(pk=item.ref)
-        check_deployments(made.project, made.chat, made.embedding, made.fallback)
-        actor_of(run.job)
         if "embed" in self.done:
             vectors = np.asarray(artifacts.load(source, ArtifactKind.VECTORS))
             path = artifacts.write_array(made, ArtifactKind.VECTORS, 0, vectors)
             artifacts.point(made, ArtifactKind.VECTORS, path, len(vectors))
-        self._lay_out(made)
-        AnalysisSession.objects.filter(pk=made.pk).update(deleted_at=None)
-        set_status(made, SessionStatus.QUEUED)
-        advance(locked(made.pk))
-        wake_pumps()
-        href = reverse("analyses:live", args=[made.project.slug, made.number])
-        links = run.job.result.get("links", [])
-        run.note(links=[*links, {"name": made.name, "href": href}])
+        lay_out(made, self.done)
+        let_go(run, made)
         return ItemState.DONE
-
-    def _lay_out(self, session: AnalysisSession) -> None:
-        now = timezone.now()
-        StageProgress.objects.bulk_create(
-            StageProgress(
-                session=session,
-                key=step.key,
-                order=order,
-                opened=step.key in self.done,
-                items_total=session.total if step.ranged else 100,
-                items_done=(session.total if step.ranged else 100) * (step.key in self.done),
-                started_at=now if step.key in self.done else None,
-                finished_at=now if step.key in self.done else None,
-            )
-            for order, step in enumerate(plan.STAGES)
-        )
 
     @override
     def sweep(self) -> None:
@@ -208,7 +173,7 @@ class Recluster(Kind):
         left = AnalysisSession.objects.filter(deleted_at=HIDDEN, reason=COPYING)
         if not left.exists():
             return
-        busy = Job.objects.filter(kind__in=("recluster", "reembed"), status__in=OPEN)
+        busy = Job.objects.filter(kind__in=COPIERS, status__in=OPEN)
         kept = {pk for job in busy for pk in job.result.get("made", {}).values()}
         left.exclude(pk__in=kept).update(deleted_at=timezone.now() - timedelta(days=31))
 
@@ -239,6 +204,62 @@ class Reembed(Recluster):
         if found is None:
             raise Invalid(fields={"embedding": "There is no such model for vectors."})
         return found
+
+
+def hidden_copy(job: Job, source: AnalysisSession, past: str, **changes: Any) -> AnalysisSession:
+    """A new analysis with the settings of ``source``: hidden and still, until its rows are there.
+
+    Inside a transaction. ``past`` says in its name what was done again.
+    """
+    project = Project.objects.select_for_update().get(pk=source.project_id)
+    highest = project.analyses.aggregate(top=Max("number"))["top"] or 0
+    fields = ("dataset", "template_version", "chat", "embedding", "fallback", "params", "seed")
+    counts = ("total", "read_count", "failed_count")
+    values = {name: getattr(source, name) for name in (*fields, *counts)}
+    return AnalysisSession.objects.create(
+        **{**values, **changes},
+        project=project,
+        based_on=source,
+        number=highest + 1,
+        name=f"{source.name[:135]}, {past} again",
+        pipeline_version=plan.PIPELINE_VERSION,
+        errors_allowed=source.failed_count,
+        status=SessionStatus.FAILED,
+        reason=COPYING,
+        created_by=job.created_by,
+        deleted_at=HIDDEN,
+    )
+
+
+def lay_out(session: AnalysisSession, done: Sequence[str]) -> None:
+    """The progress rows of an analysis whose stages ``done`` were taken over."""
+    now = timezone.now()
+    StageProgress.objects.bulk_create(
+        StageProgress(
+            session=session,
+            key=step.key,
+            order=order,
+            opened=step.key in done,
+            items_total=session.total if step.ranged else 100,
+            items_done=(session.total if step.ranged else 100) * (step.key in done),
+            started_at=now if step.key in done else None,
+            finished_at=now if step.key in done else None,
+        )
+        for order, step in enumerate(plan.STAGES)
+    )
+
+
+def let_go(run: Run, session: AnalysisSession) -> None:
+    """Show a complete copy and have it worked on, inside a transaction."""
+    check_deployments(session.project, session.chat, session.embedding, session.fallback)
+    actor_of(run.job)
+    AnalysisSession.objects.filter(pk=session.pk).update(deleted_at=None)
+    set_status(session, SessionStatus.QUEUED)
+    advance(locked(session.pk))
+    wake_pumps()
+    href = reverse("analyses:live", args=[session.project.slug, session.number])
+    links = run.job.result.get("links", [])
+    run.note(links=[*links, {"name": session.name, "href": href}])
 
 
 def deployments(project: Project) -> QuerySet[ModelDeployment]:
