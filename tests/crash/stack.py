@@ -143,10 +143,10 @@ class Stack(Installation):
         return True
 
     def stop(self):
-        """Ask both to stop; how many processes are left after five seconds."""
+        """Ask both to stop; how many processes are left after a while that a busy machine needs."""
         for process in self.hosts.values():
             process.terminate()
-        limit = time.monotonic() + 5
+        limit = time.monotonic() + 20
         while (left := self.members()) and time.monotonic() < limit:
             time.sleep(0.1)
         return len(left)
