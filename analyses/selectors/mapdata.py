@@ -59,6 +59,9 @@ def picture(session: AnalysisSession, tree: Tree) -> Picture | None:
     """The final map, else the provisional one, else ``None``. At most five queries."""
     if tree.provisional:
         return _preview(session, tree)
+    kept = None if session.ended else _kept(session, tree)
+    if kept is not None:
+        return kept
     final = artifacts.load(session, ArtifactKind.MAP)
     labels = artifacts.load(session, ArtifactKind.LABELS)
     if labels is None:
@@ -70,6 +73,39 @@ def picture(session: AnalysisSession, tree: Tree) -> Picture | None:
     if final is not None and len(final) == len(labels):
         return Picture(np.asarray(final), keys, positions, provisional=False)
     return _old_places(session, keys, positions)
+
+
+def keep(session: AnalysisSession) -> None:
+    """Keep the final picture while later stages run again: their files no longer fit its tree.
+
+    Nothing is kept where the files are not on this machine.
+    """
+    xy = artifacts.load(session, ArtifactKind.MAP)
+    labels = artifacts.load(session, ArtifactKind.LABELS)
+    positions = read_positions(session)
+    if xy is None or labels is None or not len(xy) == len(labels) == len(positions):
+        return
+    path = artifacts.write_bundle(
+        session,
+        f"{ArtifactKind.PREVIEW}-kept",
+        len(positions),
+        xy=np.asarray(xy),
+        labels=np.asarray(labels),
+        positions=positions.astype(np.uint32),
+        final=np.ones(1, dtype=np.uint8),
+    )
+    artifacts.point(session, ArtifactKind.PREVIEW, path, len(positions))
+
+
+def _kept(session: AnalysisSession, tree: Tree) -> Picture | None:
+    """The picture of before, while the stages that make another are not through."""
+    if session.stages.filter(key="privacy", finished_at__isnull=False).exists():
+        return None
+    bundle = artifacts.load_bundle(session, ArtifactKind.PREVIEW)
+    if bundle is None or "final" not in bundle:
+        return None
+    keys = _keys_of_leaves(bundle["labels"], tree)
+    return Picture(bundle["xy"], keys, bundle["positions"].astype(np.int64), provisional=False)
 
 
 def _preview(session: AnalysisSession, tree: Tree) -> Picture | None:

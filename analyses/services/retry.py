@@ -13,6 +13,7 @@ from accounts.models import Role, User
 from accounts.services import audit, require
 from analyses import plan, states
 from analyses.models import AnalysisSession, Batch, Desired, Outcome, SessionStatus
+from analyses.selectors import mapdata
 from analyses.services import blocks
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.deployments import check_deployments
@@ -82,6 +83,8 @@ def reopen_lost(session: AnalysisSession) -> int:
 
 def _reopen_failed(session: AnalysisSession) -> int:
     """Put failed conversations back to waiting, in batches; returns how many there are."""
+    if session.clusters.filter(provisional=False).exists():
+        mapdata.keep(session)
     reopened = _reopen_unprepared(session)
     failed = session.items.filter(outcome=Outcome.FAILED).exclude(error_class="empty")
     again = _reopen_quarantined(session)

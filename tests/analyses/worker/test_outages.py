@@ -15,6 +15,7 @@ from analyses import services
 from analyses.models import AnalysisSession, Outcome, SessionStatus
 from analyses.runner import outage
 from analyses.runner.worker import Worker
+from analyses.selectors import mapdata, tree
 from core.models import WorkStatus
 from projects.models import Dataset
 from providers.clients.scripted import Act, Scenario, Step
@@ -125,6 +126,11 @@ def test_only_what_one_conversation_can_cause_is_asked_about() -> None:
     assert not outage.PASSING & {"content_filter", "bad_answer", "context_length", "bad_request"}
 
 
+def shown(session: AnalysisSession) -> mapdata.Picture | None:
+    session.refresh_from_db()
+    return mapdata.picture(session, tree.tree_of(session))
+
+
 def test_failed_conversations_are_read_again_and_the_result_is_as_if_nothing_had_failed(
     talks: Callable[..., Dataset],
     start: Callable[..., AnalysisSession],
@@ -142,7 +148,20 @@ def test_failed_conversations_are_read_again_and_the_result_is_as_if_nothing_had
     told.play(Scenario())
     services.retry_failed(actor=analyst, session=session)
     assert picture(session)[1:] == before[1:]
+    old = shown(session)
+    assert old is not None
+    for stage in ("embed", "cluster", "hierarchy"):
+        session = run(session, skip=frozenset({stage}))
+        now = shown(session)
+        assert now is not None
+        assert (now.positions.tolist(), now.keys.tolist()) == (
+            old.positions.tolist(),
+            old.keys.tolist(),
+        )
     session = run(session)
+    now = shown(session)
+    assert now is not None
+    assert len(now.positions) == 60
     assert (session.status, session.read_count) == (SessionStatus.COMPLETED, 60)
     check_books(session)
     assert session.clusters.filter(provisional=True).count() == 0
