@@ -245,7 +245,7 @@ async function wish(form) {
   const answer = await fetch(form.action, {
     method: 'POST', body: new FormData(form), headers: { Accept: 'application/json' },
   }).catch(() => null);
-  if (!answer) { toast('The server does not answer. Nothing was changed. Try again in a moment.'); return; }
+  if (!answer || answer.status >= 500) { toast('The server could not do this now. What was saved is safe. Try again in a moment.'); return; }
   if (!answer.headers.get('content-type')?.includes('json')) { location.reload(); return; } // signed out
   const said = await answer.json();
   if (answer.status === 422 && said.fields) { markFields(form, said.fields); return; }

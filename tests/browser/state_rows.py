@@ -240,6 +240,7 @@ def ended(session: AnalysisSession) -> None:
         status=WorkStatus.DONE, attempt=1, finished_at=now
     )
     for stage in session.stages.all():
+        stage.batches_total = stage.batches_done = session.batches.filter(stage=stage.key).count()
         builders.finish(stage, stage.items_total)
     change(session, read_count=session.total, finished_at=now)
 
