@@ -26,6 +26,7 @@ LISTED_PROJECTS = 12
 LISTED_RUNNING = 4
 LISTED_NEWS = 5
 LAST_PROJECT = "project"  # session key: the project whose pages were looked at last
+WORK = frozenset({"clock", "trash"})  # icons of the pages about work, below those of the project
 MOVING = frozenset({"queued", "running", "pending", "leased"})
 ON_PHONE = 4  # links in the bottom bar, besides "More"
 
@@ -175,9 +176,18 @@ class Shell:
         rows = rows.select_related("project")
         return [_row(row) for row in rows[:LISTED_NEWS]]
 
-    @cached_property
+    @property
     def project_links(self) -> list[Link]:
         """The pages of the project."""
+        return [link for link in self._pages if link.icon not in WORK]
+
+    @property
+    def work_links(self) -> list[Link]:
+        """Where long work and deleted things are."""
+        return [link for link in self._pages if link.icon in WORK]
+
+    @cached_property
+    def _pages(self) -> list[Link]:
         if self.project is None:
             return []
         slug, counts = self.project.slug, self._counts
@@ -186,16 +196,9 @@ class Shell:
             Link("Overview", "home", _address("projects:overview", slug)),
             Link("Analyses", "chart-dots", analyses, "a", counts["analyses"]),
             Link("Data", "database", _address("projects:data", slug), "d", counts["datasets"]),
+            Link("Jobs", "clock", _address("projects:jobs", slug), "j"),
+            Link("Trash", "trash", _address("projects:trash", slug)),
         )
-
-    @cached_property
-    def work_links(self) -> list[Link]:
-        """Where long work and deleted things are."""
-        if self.project is None:
-            return []
-        slug = self.project.slug
-        jobs = Link("Jobs", "clock", _address("projects:jobs", slug), "j")
-        return self._mark(jobs, Link("Trash", "trash", _address("projects:trash", slug)))
 
     @cached_property
     def workspace_links(self) -> list[Link]:

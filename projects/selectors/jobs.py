@@ -203,7 +203,7 @@ def job_actions(job: Job, may_change: bool) -> list[Action]:
     if may and job.status in OPEN and kind.stoppable and not job.cancel_wanted:
         add("Stop", "square", "cancel")
     if may and job.status in ENDED and can_retry(job):
-        add("Retry what failed", "refresh", "retry")
+        add("Retry what failed" if job.failed else "Do the rest", "refresh", "retry")
     if may and may_undo(job):
         add("Undo", "arrow-left", "undo")
     return found
