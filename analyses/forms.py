@@ -113,7 +113,7 @@ class NewAnalysisForm(forms.Form):
     @property
     def untouched(self) -> bool:
         """Whether the spending limit is still the one that was proposed."""
-        return self.data.get("spend_limit") == self.data.get("suggested")
+        return (self.data.get("spend_limit") or "") == (self.data.get("suggested") or "")
 
     @property
     def chosen(self) -> starting.Chosen:

@@ -41,10 +41,11 @@ class StageActual:
     cost: Decimal | None
 
     @property
-    def words(self) -> str:
-        """How far its tokens lie from the estimate."""
+    def short(self) -> str:
+        """How far its tokens lie from the estimate, where a column says so."""
         expected = self.expected.tokens_in.likely + self.expected.tokens_out.likely
-        return difference(self.tokens_in + self.tokens_out, expected)
+        words = difference(self.tokens_in + self.tokens_out, expected)
+        return words.removesuffix(" the estimate").removeprefix("as ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ LATEST = 40
 """Calls from which the present time of an answer is taken."""
 GAP = timedelta(seconds=5)
 """Only after such a silence it is looked up whether the analysis stood still."""
+LEAST_DIFFERENCE = 0.1
+"""Seconds of an answer that nobody would notice."""
 SLOWER = 1.2
 """An answer that takes this much longer or shorter explains a move."""
 STILL = frozenset({SessionStatus.PAUSED, SessionStatus.PAUSING, SessionStatus.BLOCKED})
@@ -124,6 +126,8 @@ def _answers(before: float | None, now: float | None, later: bool) -> str:
     if not before or not now:
         return ""
     ratio = now / before
+    if abs(now - before) < LEAST_DIFFERENCE:
+        return ""
     if later and ratio >= SLOWER:
         return f"slower answers: {figures.duration(now)} instead of {figures.duration(before)}"
     if not later and ratio <= 1 / SLOWER:

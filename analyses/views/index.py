@@ -109,6 +109,7 @@ def _initial(request: HttpRequest, project: Project) -> dict[str, Any]:
     # The form's own number: sent twice, by a second click, it starts one analysis.
     return {
         "dataset": chosen or rows.first(),
+        "version": next(iter(starting.versions_for(project)), None),
         "reader": reader,
         "uid": uuid4(),
         "untouched": True,

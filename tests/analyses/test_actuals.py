@@ -71,7 +71,7 @@ def test_actual_against_estimate(paid: AnalysisSession, django_assert_num_querie
     (stage,) = found.stages
     assert (stage.calls, stage.tokens_in) == (200, 180_000)
     assert stage.cost == pytest.approx(Decimal("0.9"))
-    assert stage.words == "9.1% under the estimate"
+    assert stage.short == "9.1% under"
 
 
 def test_unpriced_costs_are_not_compared(paid: AnalysisSession) -> None:

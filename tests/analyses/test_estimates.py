@@ -315,3 +315,20 @@ def test_options_name_each_stage(
     assert [stage.label for stage in options[1].estimate.stages] == [
         "Read and extract", "Name", "Arrange", "Privacy",
     ]  # fmt: skip
+
+
+def test_a_limit_is_proposed_once_a_model_is_chosen(
+    analyst_client: Client, dataset: Dataset, version: TemplateVersion, model: ModelDeployment
+) -> None:
+    """The local engine has no such field, so nothing was typed into it."""
+    address = reverse("analyses:new", args=[dataset.project.slug])
+    data = {
+        "dataset": dataset.pk,
+        "version": version.pk,
+        "reader": model.pk,
+        "look": "1",
+        "suggested": "",
+    }
+    page = analyst_client.post(address, data)
+    assert page.context["form"]["spend_limit"].value() == page.context["offer"].suggested
+    assert page.context["offer"].suggested is not None
