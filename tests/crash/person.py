@@ -45,8 +45,10 @@ def begin(number, url, concurrency, seconds, reconciles, limit):
             base_url=url,
             key="sk-script",
             chat_model=f"script-{number}",
+            embedding_model=f"vectors-{number}",
             price_in=1,
             price_out=2,
+            embedding_price=1,
             concurrency=concurrency,
             first_byte_timeout=seconds,
             total_timeout=seconds,
@@ -61,6 +63,7 @@ def begin(number, url, concurrency, seconds, reconciles, limit):
         .order_by("-number")
         .first(),
         chat=provider.deployments.get(embeds=False),
+        embedding=provider.deployments.get(embeds=True),
         concurrency=concurrency,
         limit=limit,
     )

@@ -23,9 +23,7 @@ class Stack(Installation):
     Both share a queue: a wake-up is taken by whichever is free.
     """
 
-    def __init__(
-        self, directory, server="", *, reconciles=False, embeds=False, limit=None, **extra
-    ):
+    def __init__(self, directory, server="", *, limit=None, **extra):
         directory.mkdir(parents=True, exist_ok=True)
         self.order = directory / "crash-order"
         super().__init__(directory, server, OPENCLIO_CRASH_AT=f"@{self.order}", **extra)

@@ -21,7 +21,7 @@ def rows(book):
     status = Counter(stack.status(session) for session in stack.sessions)
     calm = [kill.seconds for kill in kills if kill.seconds is not None and not kill.disturbed]
     storm = [kill.seconds for kill in kills if kill.seconds is not None and kill.disturbed]
-    twice = book.twice(reconciles=False)
+    twice = book.twice(asked=False)
     doubts = sum(book.doubts(session) for session in stack.sessions)
     items = sum(
         book.one("SELECT count(*) FROM analyses_analysisitem WHERE session_id = ?", session)
@@ -45,7 +45,7 @@ def rows(book):
     yield "requests on the bill", sum(len(lines) for lines in book.bill.values())
     yield "  in doubt", doubts
     yield "  paid twice", f"{twice} ({twice / max(1, len(kills)):.2f} for each kill)"
-    yield "  where the provider can be asked", book.twice(reconciles=True)
+    yield "  where the provider can be asked", book.twice(asked=True)
     for name, seconds in (("recovery", calm), ("  beside a frozen host", storm)):
         if seconds:
             shown = [percentile(seconds, share) for share in (0.5, 0.95, 1.0)]
