@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -13,6 +14,7 @@ from django.test import Client
 from accounts.models import User
 from analyses.models import AnalysisSession, SessionStatus
 from projects.models import Dataset, DatasetStatus
+from providers.models import SpendLimit
 from tests.analyses import builders
 
 
@@ -82,7 +84,7 @@ def test_the_same_projects_and_data_sets(
         assert f"{row['conversation_count']:,}" in page
 
 
-WISHES = (("pause", "pause"), ("resume", "resume"), ("stop", "cancel"))
+WISHES = (("pause", "pause"), ("resume", "resume"), ("stop", "cancel"), ("retry", "retry"))
 
 
 @pytest.mark.parametrize("status", SessionStatus.values)
@@ -109,6 +111,32 @@ def test_the_same_wishes_are_refused(
         )
     )
     assert page == api
+
+
+def test_the_same_limits_are_refused(
+    viewer_client: Client, analyst_client: Client, owner_client: Client, done: AnalysisSession
+) -> None:
+    AnalysisSession.objects.filter(pk=done.pk).update(status=SessionStatus.PAUSED, desired="pause")
+    wanted = ({"kind": "analysis", "period": "all"}, {"kind": "project", "period": "month"},
+              {"kind": "analysis", "period": "day"})  # fmt: skip
+
+    def outcome(send: Callable[[], int]) -> tuple[int, list[str]]:
+        code = send()
+        made = [f"{row.scope} {row.amount:f}" for row in SpendLimit.objects.all()]
+        SpendLimit.objects.all().delete()
+        return (202 if code == 302 else code), made
+
+    def posted(
+        client: Client, url: str, body: dict[str, str], **kind: Any
+    ) -> tuple[int, list[str]]:
+        return outcome(lambda: client.post(url, body, **kind).status_code)
+
+    for client in (viewer_client, analyst_client, owner_client):
+        for kind in wanted:
+            body = {**kind, "amount": "7.50"}
+            page = posted(client, pages(done) + "/limit/", body)
+            api = posted(client, programs(done) + "/limit", body, content_type="application/json")
+            assert page == api
 
 
 def test_the_same_starts_are_refused(

@@ -8,12 +8,14 @@ from datetime import datetime
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.utils import timezone
 
 from analyses import plan
 from analyses.models import AnalysisItem, AnalysisSession, Batch, Outcome, SessionStatus
 from core import figures
 from core.models import WorkStatus
 from providers.gateway.errors import TRAITS
+from providers.models import CallState, LlmCall
 
 MAX_CELLS = 300
 READING = "facets"
@@ -193,7 +195,7 @@ def _resume(rows: Sequence[Batch], total: int) -> int:
 
 
 def saved_of(session: AnalysisSession) -> Saved:
-    """Up to where everything is saved. One query, two while a pause or a stop waits for workers."""
+    """Up to where everything is saved. One query, up to three while a pause or a stop waits."""
     reading = Q(stage=READING)
     facts = session.batches.exclude(stage=plan.PREVIEW).aggregate(
         open=Min("seq", filter=reading & ~Q(status__in=OVER)),
@@ -219,12 +221,20 @@ def _safe(session: AnalysisSession, first_open: int | None, rows: int, done: int
 def _wait(session: AnalysisSession) -> str:
     if session.status not in (SessionStatus.PAUSING, SessionStatus.CANCELLING):
         return ""
-    held = session.batches.filter(status=WorkStatus.LEASED).count()
-    under = "are" if held != 1 else "is"
-    words = f"{figures.count_of(held, 'batch', 'batches')} {under} still under way"
+    words = _under_way(session)
     if session.status == SessionStatus.CANCELLING:
         return f"Stopping: {words}. What is answered meanwhile is kept."
     return f"Pausing: {words}. Calls that were sent are answered and kept; no new one begins."
+
+
+def _under_way(session: AnalysisSession) -> str:
+    """The calls that are out; where none is asked, the batches in the hands of workers."""
+    sent = LlmCall.objects.filter(analysis_id=session.pk, state=CallState.SENT)
+    calls = sent.filter(sent_until__gt=timezone.now()).count() if session.chat_id else 0
+    if calls:
+        return f"{figures.count_of(calls, 'call is', 'calls are')} still under way"
+    held = session.batches.filter(status=WorkStatus.LEASED).count()
+    return f"{figures.count_of(held, 'batch is', 'batches are')} still under way"
 
 
 # --- The table ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from analyses.models import AnalysisSession, BlockReason, SessionStatus
 from analyses.selectors.batches import classes_text
 from analyses.selectors.limits import Limit, limits_of, tightest
 from core import figures
+from providers.gateway.errors import TRAITS, ErrorClass
 
 REFERENCE = 12
 """Characters of an analysis's id that a person can read out."""
@@ -111,6 +112,10 @@ def _quota(session: AnalysisSession) -> Notice:
 
 
 def _key(session: AnalysisSession) -> Notice:
+    known = TRAITS[ErrorClass.AUTH].text
+    if session.chat and ": " in session.detail and known not in session.detail:
+        text = f"{SAFE} Check the key and the model there, then resume, or change the provider."
+        return Notice("bad", "key", _ended(session.detail), text, CHANGE)
     title = f"{_provider(session)} refused the key."
     text = f"{SAFE} Replace the key, then resume."
     return Notice("bad", "key", title, text, Action("Replace the key", "see", "provider"))
@@ -153,6 +158,10 @@ BLOCKS: dict[str, Callable[[AnalysisSession], Notice]] = {
 
 
 def _provider(session: AnalysisSession) -> str:
+    """Who did not answer: the gateway's reason begins with the name, as a fallback has its own."""
+    name, colon, _ = session.detail.partition(": ")
+    if colon:
+        return name
     return session.chat.provider.name if session.chat else "The provider"
 
 

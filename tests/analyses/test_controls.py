@@ -20,6 +20,7 @@ from analyses.selectors import batches, controls, limits, notices
 from core.errors import Conflict
 from core.models import WorkStatus
 from providers.models import (
+    LlmCall,
     ModelDeployment,
     Period,
     Provider,
@@ -134,6 +135,24 @@ def test_every_block_says_what_is_safe(paid: AnalysisSession, reason: str, words
     assert told(paid).startswith(words)
     assert "What was read is saved." in told(paid)
     assert "Tried again" not in told(paid)
+
+
+@pytest.mark.parametrize(
+    ("detail", "words"),
+    [
+        ("Acme: The provider refused the API key. (HTTP 401)", "Acme refused the key."),
+        (
+            "Second: The provider does not know this model or address.",
+            "Second: The provider does not know this model or address. What was read is saved. "
+            "Check the key and the model there",
+        ),
+    ],
+)
+def test_a_key_that_is_not_to_blame_is_not_blamed(
+    paid: AnalysisSession, detail: str, words: str
+) -> None:
+    change(paid, status="blocked", reason="key", detail=detail)
+    assert told(paid).startswith(words)
 
 
 def test_a_notice_says_when_it_is_tried_again(paid: AnalysisSession) -> None:
@@ -282,6 +301,16 @@ def test_what_is_saved_in_words(going: AnalysisSession) -> None:
     assert batches.saved_of(going).text == "Everything up to batch 12 is saved"
     change(going, status="pausing")
     assert batches.saved_of(going).wait.startswith("Pausing: 3 batches are still under way.")
+    workspace = going.project.workspace
+    provider = Provider.objects.create(workspace=workspace, name="A", kind=ProviderKind.OPENAI)
+    change(going, chat=ModelDeployment.objects.create(provider=provider, model="m"))
+    now = timezone.now()
+    for number, until in enumerate((now + timedelta(seconds=60), now - timedelta(seconds=1))):
+        LlmCall.objects.create(
+            workspace=workspace, analysis_id=going.pk, fingerprint=str(number), purpose="facets",
+            provider="A", model="m", sent_at=now, sent_until=until,
+        )  # fmt: skip
+    assert batches.saved_of(going).wait.startswith("Pausing: 1 call is still under way.")
     going.batches.filter(seq=0).update(status=WorkStatus.PENDING)
     assert batches.saved_of(going).text == "11 batches are saved"
     going.batches.all().delete()
