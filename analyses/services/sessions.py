@@ -30,6 +30,7 @@ from analyses.services.blocks import error_count
 from analyses.services.deployments import check_deployments
 from analyses.services.pumps import wake_pumps
 from analyses.services.retry import conflict, reopen_lost
+from analyses.services.spending import follow_books
 from core.database import passes
 from core.errors import Conflict, Invalid
 from core.ids import uuid7
@@ -248,7 +249,7 @@ def _lift(session: AnalysisSession) -> None:
 
 def tick() -> int:
     """Called by every supervisor every few seconds: take back dead leases, move analyses on,
-    wake workers. Returns how many analyses are live."""
+    show what they cost, wake workers. Returns how many analyses are live."""
     held = Batch.objects.filter(status=WorkStatus.LEASED).values("session")
     live = AnalysisSession.objects.exclude(status__in=ENDED)
     count = live.count()
@@ -258,6 +259,7 @@ def tick() -> int:
     )
     for pk in moving.order_by("pk").values_list("pk", flat=True):
         _advance(pk)
+    follow_books()
     if claimable().exists():
         wake_pumps()
     return count

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import User
 from analyses import services
@@ -27,7 +28,7 @@ from providers.models import (
     SpendLimit,
 )
 from providers.runner import DatabaseJournal
-from providers.services import set_limit
+from providers.services import doubt_lost_calls, set_limit
 from tests.analyses import builders
 from tests.analyses.worker.conftest import model, start, talks, told
 from tests.analyses.worker.support import Told, run
@@ -78,6 +79,45 @@ def test_settled_and_doubtful_spending_are_counted_apart(
         1,
     )
     assert (session.tokens_in, session.retry_count, session.unpriced_calls) == (10, 1, 0)
+
+
+def test_a_tick_shows_what_was_spent_within_a_stage(
+    session: AnalysisSession, journal: DatabaseJournal, owner: User
+) -> None:
+    set_limit(
+        actor=owner,
+        workspace=session.project.workspace,
+        scope=f"analysis:{session.pk}",
+        period="all",
+        amount=Decimal("0.6"),
+    )
+    one, two = (of(session, key, n) for n, key in enumerate("ab", 1))
+    journal.write([one])
+    journal.write([answered(one, cost=0.1)])
+    journal.write([two])
+    journal.write([failed(two, in_doubt=True)])
+    for _ in range(2):
+        services.tick()
+        session.refresh_from_db()
+        assert (session.cost, session.in_doubt) == (Decimal("0.1"), Decimal("0.4"))
+        assert session.doubt_count == 1
+        warned = Event.objects.filter(topic__name=session.topic, kind=BudgetNear.kind)
+        assert warned.count() == 1
+
+
+def test_a_call_found_lost_after_the_end_is_shown(
+    session: AnalysisSession, journal: DatabaseJournal
+) -> None:
+    AnalysisSession.objects.filter(pk=session.pk).update(
+        status=SessionStatus.CANCELLED, desired="cancel", finished_at=timezone.now()
+    )
+    journal.write([of(session, "a", 1)])
+    services.tick()
+    doubt_lost_calls(owner=of(session, "a", 1).owner)
+    services.tick()
+    session.refresh_from_db()
+    assert session.doubt_count == 1
+    assert session.in_doubt > 0
 
 
 def test_spending_is_the_sum_of_the_books(
