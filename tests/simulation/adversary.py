@@ -53,6 +53,7 @@ MOODS: dict[str, dict[str, float]] = {
     "deadly": {"kill": 5, "kill inside": 5, "wait": 2, "click": 0.3},
     "restless": {"click": 8, "freeze": 2, "tick": 2},
     "faulty": {"fault": 6, "provider": 6, "kill": 0.3, "freeze": 0.3},
+    "outage": {"provider": 15, "refuse": 12, "answer": 0.5, "kill": 0.3, "freeze": 0.3},
     "poor": {"limit": 4, "kill": 2, "fault": 2},
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from tests.simulation.world import Violation, World
+from tests.simulation.world import KEY_LENGTHS, Violation, World
 
 EDGES: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "paused", "cancelled"}),
@@ -52,6 +52,7 @@ class Rules:
         self._status: dict[int, str] = {}
         self._seen: dict[int, int] = {}
         self._outcomes: dict[tuple[int, int], str] = {}
+        self._fences: dict[int, tuple[int, str]] = {}
         self._changes = -1
         for session in world.analyses:
             self._status[session.pk] = "queued"
@@ -69,6 +70,7 @@ class Rules:
         for row in self._rows("SELECT * FROM analyses_analysissession"):
             self._session(row)
         self._items()
+        self._batches()
         self._bill(world.bills)
         self._doubts()
         self._books()
@@ -187,6 +189,22 @@ class Rules:
                 raise Violation(f"conversation {key} was read and is {now.get(key)} now")
         self._outcomes = now
 
+    def _batches(self) -> None:
+        """Fences only grow, what was saved stays saved, and a lease has an owner and an end."""
+        for row in self._rows(
+            "SELECT id, stage, status, fence, attempt, owner, lease_until FROM analyses_batch"
+        ):
+            old = self._fences.get(row["id"])
+            if old is not None and row["fence"] < old[0]:
+                raise Violation(f"the fence of batch {row['id']} fell to {row['fence']}")
+            ranged = row["stage"] in ("prepare", "facets")
+            if old is not None and ranged and old[1] == "done" and row["status"] != "done":
+                raise Violation(f"batch {row['id']} was saved and is {row['status']} now")
+            leased = row["status"] == "leased"
+            if leased != bool(row["owner"]) or leased != bool(row["lease_until"]):
+                raise Violation(f"batch {row['id']} is {row['status']}, owner {row['owner']!r}")
+            self._fences[row["id"]] = (row["fence"], row["status"])
+
     # --- money ----------------------------------------------------------------------------
 
     def _bill(self, billed: int) -> None:
@@ -242,11 +260,12 @@ class Rules:
 
     def _limits(self) -> None:
         over = self._rows(
-            "SELECT b.scope, b.spent, b.doubt, b.reserved, l.amount"
+            "SELECT b.scope, b.key, b.spent, b.doubt, b.reserved, l.amount, l.period"
             " FROM providers_spendbook b JOIN providers_spendlimit l ON l.scope = b.scope"
-            " WHERE b.key = 'all' AND l.period = 'all'"
         )
         for row in over:
+            if len(row["key"]) != KEY_LENGTHS[row["period"]]:
+                continue
             used = float(row["spent"]) + float(row["doubt"]) + float(row["reserved"])
             bound = max(float(row["amount"]), self._world.used_when_limited.get(row["scope"], 0.0))
             if used > bound + TINY:
@@ -282,6 +301,12 @@ class Rules:
         reserved = self._one("SELECT coalesce(sum(reserved), 0) FROM providers_spendbook")
         if float(reserved) > TINY:
             raise Violation(f"{float(reserved):.6f} is still reserved at the end")
+        shown = self._rows(
+            "SELECT s.cost, s.in_doubt, b.spent, b.doubt FROM analyses_analysissession s"
+            " JOIN providers_spendbook b ON b.scope = 'analysis:' || s.id AND b.key = 'all'"
+        )
+        for row in shown:
+            self._same("the page", (row["cost"], row["in_doubt"]), (row["spent"], row["doubt"]))
         lost = self._one("SELECT count(*) FROM providers_llmcall WHERE state = 'sent'")
         if lost:
             raise Violation(f"{lost} calls are out for ever")

@@ -87,6 +87,9 @@ class Shape:
 TOKENS = {"tokens_in": 400, "tokens_out": 250}
 """Of every answer: 0.09 US dollars, of 0.25 that are set aside for it."""
 
+KEY_LENGTHS = {"all": 3, "month": 7, "day": 10}
+"""How long the keys of books are, by period: ``all``, ``2026-03``, ``2026-03-02``."""
+
 CLICKS = (sessions.pause, sessions.resume, retry.retry_failed)
 CANCELS = (sessions.cancel,)
 
@@ -543,16 +546,20 @@ class World:
         self.limit(self.rng.choice((0.1, 0.4, 0.8, 3.0)))
 
     def limit(self, amount: float) -> None:
-        """Set the limit of the first analysis."""
+        """Set the limit of the first analysis, or of a day of the project."""
         self.limited = True
         session = self.analyses[0]
-        books = SpendBook.objects.filter(scope=f"analysis:{session.pk}", key="all")
-        self.used_when_limited[f"analysis:{session.pk}"] = sum(
-            float(book.spent + book.doubt + book.reserved) for book in books
+        scope, period = f"analysis:{session.pk}", "all"
+        if self.rng.random() < 0.3:
+            scope, period = f"project:{session.project_id}", "day"
+        books = SpendBook.objects.filter(scope=scope)
+        used = [book for book in books if len(book.key) == KEY_LENGTHS[period]]
+        self.used_when_limited[scope] = sum(
+            float(book.spent + book.doubt + book.reserved) for book in used
         )
         SpendLimit.objects.update_or_create(
-            scope=f"analysis:{session.pk}",
-            period="all",
+            scope=scope,
+            period=period,
             defaults={"workspace": session.project.workspace, "amount": str(amount)},
         )
 
