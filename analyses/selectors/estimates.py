@@ -36,7 +36,9 @@ class Cost(NamedTuple):
         if not self.high:
             return "costs nothing"
         low, high = figures.money(self.low), figures.money(self.high)
-        return f"about {high}" if low == high else f"{low} to {high}"
+        if low == high:
+            return high if high.startswith("under") else f"about {high}"
+        return f"{low} to {high}"
 
 
 def between(low: str, high: str) -> str:

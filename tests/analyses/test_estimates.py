@@ -18,7 +18,7 @@ from analyses.pipeline.forecast.loads import request_tokens
 from analyses.pipeline.prepare import PrepareParams, prepare_one
 from analyses.selectors import estimating, plans, starting
 from analyses.selectors.asked import facets_of, source_of
-from analyses.selectors.estimates import Estimate, round_up, stored
+from analyses.selectors.estimates import Cost, Estimate, round_up, stored
 from analyses.selectors.estimating import Question, estimates_of, local_estimate
 from projects.models import Conversation, Dataset, Project
 from providers.models import CallState, LlmCall, ModelDeployment, Provider, ProviderKind
@@ -195,6 +195,20 @@ def test_an_estimate_that_fails_stops_no_start(
 )
 def test_limits_are_round_sums(amount: str, limit: str) -> None:
     assert round_up(Decimal(amount)) == Decimal(limit)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        ("0", "0", "costs nothing"),
+        ("0.001", "0.004", "under $0.01"),
+        ("0.004", "0.02", "under $0.01 to $0.02"),
+        ("1.001", "1.004", "about $1.00"),
+        ("1", "2.5", "$1.00 to $2.50"),
+    ],
+)
+def test_costs_in_words(low: str, high: str, words: str) -> None:
+    assert Cost(Decimal(low), Decimal(low), Decimal(high)).text == words
 
 
 # --- A budget -----------------------------------------------------------------------------------
