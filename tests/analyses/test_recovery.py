@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
@@ -15,6 +17,7 @@ from analyses import services
 from analyses.models import AnalysisSession, Batch, Outcome, SessionStatus
 from analyses.runner.claims import Claims
 from analyses.runner.stages import HANDLERS
+from analyses.services.advance import given_back
 from analyses.services.sessions import claimable
 from core import work
 from core.events import since
@@ -285,3 +288,44 @@ def test_the_tick_leaves_what_rests_alone(
     work.owner_name()
     with django_assert_max_num_queries(4):
         assert services.tick() == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_claim_slips_past_a_pause(start: Callable[..., AnalysisSession], analyst: User) -> None:
+    """Both decide at the same moment; "paused" beside a batch that is being paid for is a lie."""
+    session = start()
+    barrier = threading.Barrier(2, timeout=20)
+    rounds = 12
+
+    def take() -> None:
+        claims = Claims(
+            "elsewhere:1:1",
+            Heartbeat(lambda item: None),
+            session_id=session.pk,
+            skip=frozenset(),
+            known=frozenset(HANDLERS),
+        )
+        try:
+            for _ in range(rounds):
+                barrier.wait()
+                taken = claims.take_heavy(False, True)
+                barrier.wait()
+                barrier.wait()
+                if taken:
+                    given_back(taken[1])
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    for _ in range(rounds):
+        services.resume(actor=analyst, session=session)
+        barrier.wait()
+        services.pause(actor=analyst, session=session)
+        barrier.wait()
+        status = AnalysisSession.objects.get(pk=session.pk).status
+        held = session.batches.filter(status=WorkStatus.LEASED).exists()
+        barrier.wait()
+        assert status == (SessionStatus.PAUSING if held else SessionStatus.PAUSED)
+    thread.join(20)
+    assert not thread.is_alive()
