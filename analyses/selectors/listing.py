@@ -64,6 +64,7 @@ def item_rows(session: AnalysisSession) -> QuerySet[AnalysisItem]:
             "conversation__external_id",
             "conversation__started_at",
             "conversation__message_count",
+            "conversation__deleted_at",
         )
         .order_by("position")
     )

@@ -81,6 +81,11 @@ class Reading:
     start: int
 
     @property
+    def deleted(self) -> bool:
+        """Whether the conversation was deleted since; its messages are then not shown."""
+        return self.item.conversation.deleted_at is not None
+
+    @property
     def following(self) -> int | None:
         """Index of the first message of the next page, if there is one."""
         after = self.start + len(self.messages)
@@ -103,7 +108,8 @@ def reading_of(item: AnalysisItem, tree: Tree, *, start: int = 0, raw: bool = Fa
     is replaced by its kind.
     """
     answers = _answers(item)
-    messages: list[dict[str, Any]] = item.conversation.messages
+    gone = item.conversation.deleted_at is not None
+    messages: list[dict[str, Any]] = [] if gone else item.conversation.messages
     node = _node(item, tree)
     words_of = _words_of(node)
     shown = messages[start : start + MESSAGES]

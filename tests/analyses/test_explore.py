@@ -114,7 +114,7 @@ def test_provisional_explore_says_so(viewer_client: Client, going: AnalysisSessi
 
 @pytest.mark.parametrize(
     ("query", "most"),
-    [("", 8), ("?c=1", 10), ("?c=1&i=5", 15), ("?f.sentiment=negative", 10), ("?c=1000000", 10)],
+    [("", 9), ("?c=1", 11), ("?c=1&i=5", 15), ("?f.sentiment=negative", 11), ("?c=1000000", 11)],
 )
 def test_number_of_queries(
     viewer_client: Client,
@@ -135,5 +135,5 @@ def test_queries_do_not_grow_with_the_data(
     django_assert_max_num_queries: Queries,
 ) -> None:
     big = builders.finished(make_dataset(project, size=600, name="Big"), analyst)
-    with django_assert_max_num_queries(10):
+    with django_assert_max_num_queries(11):
         page(viewer_client, big, "?c=1", HTTP_X_PANES="1")

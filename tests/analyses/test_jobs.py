@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -383,3 +384,40 @@ def test_deleted_conversations_say_so_in_exports(do, done, analyst):
     line = bytes_of(job, analyst).decode().splitlines()[5]
     assert line.startswith("c-4,(deleted),")
     assert set(line.removeprefix("c-4,(deleted)")) == {","}
+
+
+def test_the_reader_says_what_was_deleted_and_shows_no_word_of_it(do, done, analyst_client):
+    do("delete_conversations", settings={"dataset": done.dataset.number}, ids=[4])
+    base = f"/p/support/analyses/{done.number}"
+    for url in (f"{base}/conversations/4/", f"{base}/explore/?i=4"):
+        page = analyst_client.get(url).content.decode()
+        assert "This conversation was deleted" in page
+        assert "Let me look into that" not in page
+    shown = analyst_client.post(f"{base}/conversations/4/reveal/").content.decode()
+    assert "Let me look into that" not in shown
+    assert (
+        "Let me look into that" in analyst_client.get(f"{base}/conversations/5/").content.decode()
+    )
+
+
+def test_explore_hands_its_filter_to_a_job(done, analyst_client, viewer_client):
+    leaf = done.clusters.get(leaf=0)
+    page = viewer_client.get(f"/p/support/analyses/{done.number}/explore/?c={leaf.key}")
+    fields = dict(
+        re.findall(r'type="hidden" name="([\w.]+)" value="([^"]*)"', page.content.decode())
+    )
+    assert fields["m.c"] == str(leaf.key)
+    sent = {key: value for key, value in fields.items() if key[:2] in ("m.", "s.", "al")}
+    url = "/p/support/jobs/start/"
+    asked = viewer_client.post(url, {**sent, "kind": "export"}).content.decode()
+    assert f"Export {leaf.size} conversation" in asked
+    assert viewer_client.post(url, {**sent, "kind": "reread"}).status_code == 403
+    formats = ["conversations.csv", "report.json"]
+    viewer_client.post(url, {**sent, "kind": "export", "confirm": "1", "s.formats": formats})
+    job = Job.objects.get()
+    assert job.params["settings"]["formats"] == formats
+    assert job.total == leaf.memberships.count()
+    runner.run_job(job.pk)
+    answer = viewer_client.get(f"/p/support/jobs/{job.uid}/file/")
+    name = f"support-{done.number}.zip"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="{name}"'

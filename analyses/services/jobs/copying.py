@@ -93,7 +93,7 @@ class Recluster(Kind):
         """That nothing is read again, and what the rest cost before."""
         rows = chosen.sessions(wanted.project, wanted.ids, wanted.filter)
         spent = naming_cost(rows)
-        cost = "costs nothing" if not spent else f"cost {money(spent)} the last time"
+        cost = "cost nothing" if not spent else f"cost {money(spent)} the last time"
         return [
             "Each becomes a new analysis beside the one it is based on, which stays as it is.",
             f"No conversation is read again. Naming, arranging and the privacy check {cost}.",
@@ -103,8 +103,8 @@ class Recluster(Kind):
     def fields(self, wanted: Wanted) -> list[Field]:
         """Size and floor."""
         return [
-            Field("s.clusters", "Base clusters", "number", hint="Left empty, it is worked out."),
-            Field("s.floor", "Smallest cluster shown", "number", hint="In conversations."),
+            Field("s.clusters", "Base clusters", "number", hint="Left empty, as before."),
+            Field("s.floor", "Smallest cluster shown", "number", hint="In conversations. Left empty, as before."),
         ]
 
     @override
