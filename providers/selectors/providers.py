@@ -83,7 +83,7 @@ def use_by_provider(workspace: Workspace) -> dict[str, Use]:
         .values("provider")
         .annotate(
             calls=Count("id"),
-            failed=Count("id", filter=Q(state=CallState.FAILED)),
+            failed=Count("id", filter=Q(state__in=(CallState.FAILED, CallState.DOUBT))),
             sent=Sum("tokens_in"),
             answered=Sum("tokens_out"),
             spent=Sum("cost"),
@@ -122,7 +122,7 @@ def figures(workspace: Workspace) -> list[dict[str, str]]:
         spent=Sum("cost", filter=Q(sent_at__gte=month)),
         unpriced=Count("id", filter=Q(cost=None, state=CallState.OK, sent_at__gte=month)),
         calls=Count("id", filter=today),
-        failed=Count("id", filter=today & Q(state=CallState.FAILED)),
+        failed=Count("id", filter=today & Q(state__in=(CallState.FAILED, CallState.DOUBT))),
         sent=Sum("tokens_in", filter=today),
         answered=Sum("tokens_out", filter=today),
     )
