@@ -134,15 +134,16 @@ class _Group:
 
     def _open(self, row: JournalRow, call: LlmCall | None) -> Verdict | None:
         """Write the intent down and reserve its cost."""
-        doubted = None
-        if call is not None and call.state == CallState.DOUBT:
+        doubted, repeats = None, 0
+        if call is not None and self._in_doubt(call):
             doubted = max(0.0, (self._ledger.now - call.sent_at).total_seconds())
+            repeats = int(call.state == CallState.DOUBT)
         if call is not None and (call.state == CallState.OK or not _same_payer(call, row)):
             self._retire(call)
             call = None
         if call is None:
             call = self._calls[row.fingerprint] = self._new(row)
-        call.repeats += doubted is not None
+        call.repeats += repeats
         call.sends += 1
         _describe(call, row)
         call.state = CallState.SENT
@@ -154,6 +155,16 @@ class _Group:
         self._move(call, call.sent_at, reserved=call.reserved)
         self._touch(call)
         return None if doubted is None else Verdict(doubted=doubted)
+
+    def _in_doubt(self, call: LlmCall) -> bool:
+        """Whether an earlier send may have been answered. Who gave up asking again since then, or
+        was refused, has not taken that back."""
+        if call.state != CallState.FAILED:
+            return call.state == CallState.DOUBT
+        if any(attempt.in_doubt and attempt.call is call for attempt in self._attempts):
+            return True
+        known = LlmAttempt.objects.filter(in_doubt=True, call__workspace=self._workspace)
+        return known.filter(call__fingerprint=call.fingerprint).exists()
 
     # Answers and failures
 

@@ -280,6 +280,21 @@ def test_a_late_answer_settles_the_doubt(journal: DatabaseJournal) -> None:
     assert (LlmCall.objects.get().state, book()) == ("ok", (0.1, 0, 0))
 
 
+@pytest.mark.parametrize("unsent", [True, False])
+def test_a_doubt_outlives_those_who_gave_up_asking(journal: DatabaseJournal, unsent: bool) -> None:
+    """Stopped before it was sent again, or refused then: the first send may still be answered."""
+    journal.write([intent(ticket=1, open_for=-1)])
+    second, third = intent(ticket=2), intent(ticket=3)
+    assert journal.write([second])[2].doubted is not None
+    journal.write([failed(second, error_class="cancelled", unsent=unsent)])
+    verdict = journal.write([third]).get(3)
+    assert verdict is not None
+    assert verdict.doubted is not None
+    assert LlmCall.objects.get().repeats == 1
+    journal.write([answered(third, cost=0.1, found=True)])
+    assert (LlmAttempt.objects.filter(in_doubt=True).count(), book()) == (0, (0.1, 0, 0))
+
+
 def test_an_answer_that_was_found_clears_the_doubt(journal: DatabaseJournal) -> None:
     row = intent(ticket=1, open_for=-1)
     journal.write([row])
