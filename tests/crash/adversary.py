@@ -31,6 +31,9 @@ VICTIMS = {
 WHOLE = ("after_stage_open", "before_artifact", "after_artifact")
 """Points that only stages on the whole analysis pass."""
 
+PROGRESS = 0.5
+"""Share of strikes that wait until something was saved since the one before."""
+
 LEASE_SECONDS = 30
 IN_FLIGHT = CONCURRENCY + CONCURRENCY // 4
 """The most calls a process may have journaled and not settled: those on the wire, and a quarter
@@ -131,6 +134,8 @@ class Adversary:
             self._notice_order()
             self._recovered()
             time.sleep(self.random.uniform(0.1, 1.5))
+            if self.random.random() < PROGRESS:
+                self._let_one_be_saved()
             self._strike()
         self._withdraw()
         self._recovered()
@@ -140,6 +145,15 @@ class Adversary:
         for session in self.stack.sessions:
             wait_for(lambda one=session: self._settled(one), 300, f"analysis {session} to end")
         self.sampler.end()
+
+    def _let_one_be_saved(self):
+        """Wait a little for a batch to be saved, or most deaths would only find work begun."""
+        before, limit = self._saved(), time.monotonic() + 5
+        while self._saved() == before and time.monotonic() < limit:
+            time.sleep(0.05)
+
+    def _saved(self):
+        return self.stack.rows("SELECT count(*) FROM analyses_batch WHERE status = 'done'")[0][0]
 
     def _keep_an_analysis_going(self):
         if self._session is None or self._settled(self._session):
