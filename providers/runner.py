@@ -135,7 +135,7 @@ class _Group:
     def _open(self, row: JournalRow, call: LlmCall | None) -> Verdict | None:
         """Write the intent down and reserve its cost."""
         doubted, repeats = None, 0
-        if call is not None and self._in_doubt(call):
+        if call is not None and _was_doubted(call):
             doubted = max(0.0, (self._ledger.now - call.sent_at).total_seconds())
             repeats = int(call.state == CallState.DOUBT)
         if call is not None and (call.state == CallState.OK or not _same_payer(call, row)):
@@ -155,16 +155,6 @@ class _Group:
         self._move(call, call.sent_at, reserved=call.reserved)
         self._touch(call)
         return None if doubted is None else Verdict(doubted=doubted)
-
-    def _in_doubt(self, call: LlmCall) -> bool:
-        """Whether an earlier send may have been answered. Who gave up asking again since then, or
-        was refused, has not taken that back."""
-        if call.state != CallState.FAILED:
-            return call.state == CallState.DOUBT
-        if any(attempt.in_doubt and attempt.call is call for attempt in self._attempts):
-            return True
-        known = LlmAttempt.objects.filter(in_doubt=True, call__workspace=self._workspace)
-        return known.filter(call__fingerprint=call.fingerprint).exists()
 
     # Answers and failures
 
@@ -330,6 +320,15 @@ _ANSWER_FIELDS = (
 
 def _same_send(call: LlmCall, row: JournalRow) -> bool:
     return (call.owner, call.ticket) == (row.owner[:120], row.ticket)
+
+
+def _was_doubted(call: LlmCall) -> bool:
+    """Whether an earlier send may have been answered.
+
+    Who gave up asking again since then, or was refused, has not taken that back: a call that was
+    asked again because of a doubt keeps it until it is answered.
+    """
+    return call.state == CallState.DOUBT or (call.state == CallState.FAILED and call.repeats > 0)
 
 
 def _same_payer(call: LlmCall, row: JournalRow) -> bool:
