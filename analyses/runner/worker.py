@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from django.db import Error, connection
+from django.db import Error
 
 from analyses.models import AnalysisSession, Batch
 from analyses.pipeline.base import CallFailed, Stopped
@@ -21,6 +21,7 @@ from analyses.pipeline.facets import FacetsParams, FacetsStage
 from analyses.runner import ports as port_factory
 from analyses.runner.claims import Claims, Models, Standing, is_suspect, models_of, standings
 from analyses.runner.endings import call_failed, failed, give_back
+from analyses.runner.patience import hang_up, patiently
 from analyses.runner.ports import Ports
 from analyses.runner.ranges import save_range
 from analyses.runner.reading import OpenBatch, Reader
@@ -42,9 +43,6 @@ POLL = 0.1
 
 HOUSEKEEPING = 0.5
 """Seconds between looks at what people want (pause, stop)."""
-
-AWAY_POLL = 0.5
-"""Seconds before a database that did not answer is asked again."""
 
 
 class Worker:
@@ -135,31 +133,15 @@ class Worker:
 
     async def db(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a database function in the thread that reading uses."""
-        return await self._patiently(self._db, function, *args)
+        return await patiently(self._db, self._hopeless, function, *args)
 
     async def heavy_db(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a database function in the thread of whole stages, which may take long."""
-        return await self._patiently(self._heavy_db, function, *args)
+        return await patiently(self._heavy_db, self._hopeless, function, *args)
 
-    async def _patiently(
-        self, threads: ThreadPoolExecutor, function: Callable[..., Any], *args: Any
-    ) -> Any:
-        """Run a function again while the database is away, as long as leases may last.
-
-        Functions are one transaction each or only read. One whose commit went through although
-        nobody heard of it finds its fence gone at the second try, and nothing is done twice.
-        """
-        loop = asyncio.get_running_loop()
-        give_up = time.monotonic() + work.LEASE.total_seconds()
-        while True:
-            try:
-                return await loop.run_in_executor(threads, _mended, function, *args)
-            except Error as error:
-                tired = time.monotonic() > give_up or self._quit_when() or self._heart.hopeless
-                if tired or not database.passes(error):
-                    raise
-                log.warning("The database does not answer; it is asked again.")
-                await asyncio.sleep(AWAY_POLL)
+    def _hopeless(self) -> bool:
+        """Whether it is no use to wait for the database: leases run out, or the process ends."""
+        return self._quit_when() or self._heart.hopeless
 
     # --- what people want ----------------------------------------------------------------
 
@@ -399,17 +381,6 @@ class Worker:
             log.warning("The beat of this worker could not be removed; it grows old by itself.")
         finally:
             for pool in (self._db, self._heavy_db):
-                pool.submit(_hang_up).result()
+                pool.submit(hang_up).result()
             for pool in (self._db, self._heavy_db, self._numbers):
                 pool.shutdown(wait=True)
-
-
-def _mended(function: Callable[..., Any], *args: Any) -> Any:
-    """Call a database function with a connection that was not broken by an earlier one."""
-    database.mend()
-    return function(*args)
-
-
-def _hang_up() -> None:
-    """Close the calling thread's database connection."""
-    connection.close()

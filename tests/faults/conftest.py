@@ -12,5 +12,5 @@ __all__ = ["model", "start", "talks", "told"]
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that is away is asked again at once."""
-    monkeypatch.setattr("analyses.runner.worker.AWAY_POLL", 0.02)
+    monkeypatch.setattr("analyses.runner.patience.AWAY_POLL", 0.02)
     monkeypatch.setattr("tests.analyses.worker.support.LIMIT", 25.0)
