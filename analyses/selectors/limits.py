@@ -7,7 +7,7 @@ from decimal import ROUND_UP, Decimal
 
 from analyses.models import AnalysisSession
 from analyses.selectors.live import expected_cost
-from analyses.services.spending import spend_scopes
+from analyses.selectors.scopes import spend_scopes
 from core import figures
 from providers.services import LimitState, limit_states
 

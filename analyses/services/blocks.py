@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from analyses import plan
 from analyses.models import AnalysisSession, BlockReason, Outcome, SessionStatus
-from analyses.services.spending import spend_scopes
+from analyses.selectors.scopes import spend_scopes
 from analyses.services.status import set_status
 from core import disks
 from core.work import from_now

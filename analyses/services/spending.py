@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from analyses.events import BudgetNear
 from analyses.models import ENDED, AnalysisSession
+from analyses.selectors.scopes import spend_scopes
 from core.events import publish
 from providers.models import CallState, LlmAttempt, LlmCall, Period, SpendBook
 from providers.services import newly_near
@@ -20,15 +21,6 @@ LATELY = timedelta(hours=1)
 
 SHOWN = Decimal("0.000001")
 """The smallest amount that an analysis shows, in US dollars."""
-
-
-def spend_scopes(session: AnalysisSession) -> list[str]:
-    """The scopes whose limits hold for an analysis: its own, its project's, its workspace's."""
-    return [
-        f"analysis:{session.pk}",
-        f"project:{session.project_id}",
-        f"workspace:{session.project.workspace_id}",
-    ]
 
 
 def count_spending(session: AnalysisSession) -> None:

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 from accounts.models import User
 from analyses.models import AnalysisSession, BlockReason, SessionStatus
+from analyses.selectors.scopes import spend_scopes
 from analyses.services.retry import change_providers
 from analyses.services.sessions import resume
-from analyses.services.spending import spend_scopes
 from providers.models import ModelDeployment
 from providers.services import room, set_limit
 

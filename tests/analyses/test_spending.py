@@ -14,7 +14,8 @@ from accounts.models import User
 from analyses import services
 from analyses.events import BudgetNear
 from analyses.models import AnalysisSession, FacetValue, SessionStatus
-from analyses.services.spending import count_spending, spend_scopes
+from analyses.selectors.scopes import spend_scopes
+from analyses.services.spending import count_spending
 from core.models import Event
 from projects.models import Conversation, Dataset
 from providers.clients.scripted import Act, Scenario, ScriptedClient, Step
