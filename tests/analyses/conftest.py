@@ -10,7 +10,9 @@ import pytest
 from accounts.models import User
 from analyses import services
 from analyses.models import AnalysisSession
-from projects.models import Dataset, Project
+from projects import runner
+from projects.models import Dataset, Job, Project
+from projects.services.jobs import start_job
 from templates_app.models import TemplateVersion
 from tests.analyses import builders
 
@@ -54,3 +56,18 @@ def start(
         return services.start_session(**values)
 
     return begin
+
+
+@pytest.fixture
+def do(project: Project, analyst: User) -> Callable[..., Job]:
+    """``do(kind, …)``: a job, done."""
+
+    def go(kind: str, **wish: Any) -> Job:
+        wish.setdefault("actor", analyst)
+        if "ids" not in wish:
+            wish.setdefault("matching", {})
+        job = start_job(project=project, kind=kind, **wish)
+        assert runner.run_job(job.pk)
+        return Job.objects.get(pk=job.pk)
+
+    return go
