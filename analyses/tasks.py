@@ -14,7 +14,7 @@ SLICE = 100.0
 """Seconds a worker holds one wake-up before it makes room; calls in flight still end."""
 
 
-def pump(*ignored: object) -> None:
+def pump(*ignored: object, **named: object) -> None:
     """Work on whatever is waiting, for one slice."""
     with plainly(log):
         asyncio.run(Worker(seconds=SLICE).run())

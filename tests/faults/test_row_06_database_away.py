@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.db import (
     DataError,
     IntegrityError,
@@ -201,6 +202,42 @@ def test_an_outage_longer_than_the_leases_ends_the_worker_and_not_the_run(
     assert session.status == SessionStatus.COMPLETED, session.detail
     assert session.failed_count == 0
     assert "taken back" in told_by_page(session)
+
+
+@pytest.mark.skipif(settings.SQLITE, reason="about connections to a server")
+def test_connections_ended_by_the_server_again_and_again_lose_nothing(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+) -> None:
+    """What a restart does to everybody: all connections end at once, whatever they are at."""
+    told.play(Scenario(latency=0.03))
+    session = start(talks(60), chat=model)
+    ended: list[int] = []
+
+    def end_all() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            ended.append(cursor.fetchone()[0])
+        connection.close()
+
+    async def disturbed() -> None:
+        running = asyncio.create_task(Worker(session_id=session.pk, idle_exit=0.5).run())
+        for _ in range(8):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(end_all)
+        await running
+
+    worker_run(disturbed())
+    assert sum(ended) > 0
+    session = run(session)
+    assert session.status == SessionStatus.COMPLETED, session.detail
+    assert session.failed_count == 0
+    check_ledger(session, told)
 
 
 @pytest.mark.parametrize(
