@@ -57,5 +57,5 @@ def rows(book):
 def text(book, seed, seconds):
     """The whole table."""
     head = f"Crash loop on {book.stack.database.name}, seed {seed}, {seconds / 60:.1f} min"
-    lines = [f"  {name:<42}{value}" for name, value in rows(book)]
+    lines = [f"  {name:<48}{value}" for name, value in rows(book)]
     return "\n".join(["", head, *lines])
