@@ -3,17 +3,15 @@
 import contextlib
 import random
 import signal
-import threading
 import time
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from datetime import UTC, datetime
 
 import psutil
 
 from core.crashpoints import POINTS
-from tests.crash.database import moment
 from tests.crash.installation import wait_for
+from tests.crash.sampler import LEASE_SECONDS, Frozen, Kill, Sampler
 from tests.crash.stack import CONCURRENCY, alive, lives, pid_of
 
 VICTIMS = {
@@ -34,7 +32,6 @@ WHOLE = ("after_stage_open", "before_artifact", "after_artifact")
 PROGRESS = 0.5
 """Share of strikes that wait until something was saved since the one before."""
 
-LEASE_SECONDS = 30
 IN_FLIGHT = CONCURRENCY + CONCURRENCY // 4
 """The most calls a process may have journaled and not settled: those on the wire, and a quarter
 more that are about to be sent (``Lane`` in ``providers/gateway/dispatch.py``)."""
@@ -42,64 +39,6 @@ more that are about to be sent (``Lane`` in ``providers/gateway/dispatch.py``)."
 RECOVERY_SECONDS = 30
 GIVE_UP_SECONDS = 120
 ENDED = ("completed", "completed_partial", "failed", "cancelled")
-
-
-@dataclass
-class Kill:
-    """One death: who, when, and after how many seconds work went on."""
-
-    victim: str
-    at: float
-    point: str = ""
-    seconds: float | None = None
-    disturbed: bool = False
-    """A frozen process may have held a lock of the database at the time."""
-
-
-@dataclass
-class Frozen:
-    """A host that stood still: its claims then, and when it went on."""
-
-    host: str
-    since: float
-    claims: list
-    pids: list
-    until: float | None = None
-    woken: datetime | None = None
-    lost: list = field(default_factory=list)
-    """Those of its claims that others had taken over before it went on."""
-
-
-class Sampler(threading.Thread):
-    """Looks twenty times a second at who holds what."""
-
-    def __init__(self, stack):
-        super().__init__(daemon=True)
-        self._stack = stack
-        self._ended = threading.Event()
-        self.claims = defaultdict(dict)
-        """By owner, each batch and fence with the moment of the claim."""
-        self.start()
-
-    def run(self):
-        while not self._ended.wait(0.05):
-            with contextlib.suppress(Exception):
-                self.look()
-
-    def look(self):
-        """Who holds what, now."""
-        held = self._stack.rows(
-            "SELECT id, fence, owner, lease_until FROM analyses_batch WHERE status = 'leased'"
-        )
-        for batch, fence, owner, until in held:
-            claimed = moment(until) - timedelta(seconds=LEASE_SECONDS)
-            self.claims[owner].setdefault((batch, fence), claimed)
-        return [row[:3] for row in held]
-
-    def end(self):
-        """Stop looking."""
-        self._ended.set()
-        self.join(10)
 
 
 class Adversary:
@@ -186,7 +125,7 @@ class Adversary:
             time.sleep(0.05)
         now = time.monotonic()
         for kill in self.kills:
-            if kill.seconds is None and (kill.victim != "web" or self.stack.web_answers()):
+            if kill.seconds is None and kill.victim != "web":
                 kill.seconds = now - kill.at
 
     def _scene(self):
@@ -235,14 +174,18 @@ class Adversary:
 
     def _note(self, victim, point=""):
         disturbed = any(one.until is None or one.until > time.monotonic() for one in self.frozen)
-        self.kills.append(Kill(victim, time.monotonic(), point, disturbed=disturbed))
+        kill = Kill(victim, time.monotonic(), point, disturbed=disturbed)
+        self.kills.append(kill)
+        return kill
 
     def _kill(self, process, victim):
         try:
             process.kill()
         except psutil.NoSuchProcess:
             return False
-        self._note(victim)
+        kill = self._note(victim)
+        if victim == "web":
+            self.sampler.web_kills.append(kill)
         # Until the kernel has taken it down it would still look alive.
         wait_for(lambda: not lives(process), 10, "the kernel to end it")
         return True
