@@ -85,11 +85,11 @@ class Report:
 class Opponent:
     """One schedule: everything it does follows from its seed."""
 
-    def __init__(self, stage: Stage, seed: int) -> None:
+    def __init__(self, stage: Stage, seed: int, mood: str = "") -> None:
         self._rng = random.Random(f"opponent {seed}")
         self._stage = stage
         self._seed = seed
-        self.mood = self._rng.choice(list(MOODS))
+        self.mood = mood or self._rng.choice(list(MOODS))
         self._weights = {
             kind: weight * MOODS[self.mood].get(kind, 1.0) for kind, weight in WEIGHTS.items()
         }
@@ -243,12 +243,16 @@ def oppose(
     seeds: Iterable[int],
     *,
     seconds: float = float("inf"),
+    mood: str = "",
     mutated: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Report:
-    """Play the schedules of the seeds until one breaks a rule or the time is over."""
+    """Play the schedules of the seeds until one breaks a rule or the time is over.
+
+    ``mood`` is one of :data:`MOODS` for all of them; without it each seed has its own.
+    """
     report, begun = Report(), time.monotonic()
     for seed in seeds:
-        opponent = Opponent(stage, seed)
+        opponent = Opponent(stage, seed, mood)
         try:
             with mutated():
                 opponent.play()

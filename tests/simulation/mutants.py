@@ -181,19 +181,20 @@ def not_sent_billed() -> Iterator[None]:
         yield
 
 
-MUTANTS: dict[str, Mutant] = {
-    "no fence on finish": no_fence_on_finish,
-    "no reap under pause or cancel": no_reap_while_stopping,
-    "attempt counted at finish": attempt_counted_at_finish,
-    "event outside the transaction": event_outside_the_transaction,
-    "numbers from a sequence": numbers_from_a_sequence,
-    "self-fence off": no_self_fence,
-    "pause checked only between batches": pause_between_batches_only,
-    "reservation not freed": reservation_not_freed,
-    "sent ignored": sent_ignored,
-    "lost call not in doubt": lost_without_doubt,
-    "not sent, yet billed": not_sent_billed,
+MUTANTS: dict[str, tuple[Mutant, str]] = {
+    "no fence on finish": (no_fence_on_finish, "racing"),
+    "no reap under pause or cancel": (no_reap_while_stopping, "restless"),
+    "attempt counted at finish": (attempt_counted_at_finish, "deadly"),
+    "event outside the transaction": (event_outside_the_transaction, "even"),
+    "numbers from a sequence": (numbers_from_a_sequence, "deadly"),
+    "self-fence off": (no_self_fence, "racing"),
+    "pause checked only between batches": (pause_between_batches_only, "restless"),
+    "reservation not freed": (reservation_not_freed, "even"),
+    "sent ignored": (sent_ignored, "racing"),
+    "lost call not in doubt": (lost_without_doubt, "deadly"),
+    "not sent, yet billed": (not_sent_billed, "outage"),
 }
+"""Each with the mood of the opponent that is most likely to meet it."""
 
 
 # --- rules of the gateway, which a schedule of processes says nothing about ----------------------
