@@ -213,8 +213,9 @@ def _postgres(name: str, url: str, keep_seconds: int) -> dict[str, Any]:
         "PORT": str(port or options.pop("port", "")),
         "CONN_MAX_AGE": keep_seconds,
         "CONN_HEALTH_CHECKS": True,
-        # What the address says comes last and so wins.
-        "OPTIONS": {**options, "options": f"{server} {given}".strip()},
+        # What the address says comes last and so wins. A server that does not even answer is given
+        # up after five seconds, before a lease runs out.
+        "OPTIONS": {"connect_timeout": "5", **options, "options": f"{server} {given}".strip()},
     }
 
 

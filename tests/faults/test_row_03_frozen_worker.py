@@ -49,8 +49,8 @@ def test_a_zombie_sends_nothing_more_and_writes_nothing(
     real = work.finish
 
     def finish(item: Any, **values: Any) -> None:
-        finished.append(item.pk)
         real(item, **values)
+        finished.append(item.pk)
 
     monkeypatch.setattr(work, "finish", finish)
     at_wake = [0]
