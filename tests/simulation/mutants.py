@@ -137,7 +137,7 @@ def pause_between_batches_only() -> Iterator[None]:
 
     def all_go(self: Worker, held: set[int]) -> Any:
         found = standings(self, held)
-        return {pk: replace(one, goes=True, cancelled=False) for pk, one in found.items()}
+        return {pk: replace(one, goes=True, cancelled=False, share=2) for pk, one in found.items()}
 
     with patch.object(Worker, "_standings", all_go):
         yield
