@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from django.http import StreamingHttpResponse
@@ -31,7 +32,7 @@ from analyses.selectors.sessions import project_for, session_for
 from analyses.selectors.starting import choice_of, estimate_of
 from analyses.selectors.tree import tree_of
 from analyses.services.unblocking import choose_models, limit_spending
-from core.errors import NotFound
+from core.errors import Invalid, NotFound
 from core.events import since
 from core.paging import page
 
@@ -39,7 +40,7 @@ router = Router(tags=["Analyses"])
 
 BASE = "/projects/{slug:slug}/sessions"
 ONE = BASE + "/{int:number}"
-WISHES = {
+WISHES: dict[str, Callable[..., AnalysisSession]] = {
     "pause": services.pause,
     "resume": services.resume,
     "cancel": services.cancel,
@@ -96,9 +97,17 @@ def state(request: ApiRequest, slug: str, number: int) -> Any:
 
 @router.post(ONE + "/wishes", response={202: SessionDetail})
 def wish(request: ApiRequest, slug: str, number: int, body: Wish) -> Any:
-    """Pause, resume, cancel, or retry what failed. Analysts and owners."""
+    """Pause, resume, cancel, or retry what failed. Analysts and owners.
+
+    A retry may name conversations; the others stay failed.
+    """
     session = session_for(request.auth, slug, number)
-    return Status(202, WISHES[body.action](actor=request.auth, session=session))
+    only: dict[str, Any] = {}
+    if body.positions is not None:
+        if body.action != "retry":
+            raise Invalid(fields={"positions": "Only a retry takes positions."})
+        only = {"positions": body.positions}
+    return Status(202, WISHES[body.action](actor=request.auth, session=session, **only))
 
 
 @router.post(ONE + "/limit", response={202: SessionDetail})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Field, Schema
@@ -163,6 +163,11 @@ class Wish(Schema):
     """What should happen to the analysis."""
 
     action: Literal["pause", "resume", "cancel", "retry"]
+    positions: list[Annotated[int, Field(ge=0, le=10**9)]] | None = Field(
+        default=None,
+        max_length=1000,
+        description="With `retry`: only these conversations, by their `position`.",
+    )
 
 
 class LimitIn(Schema):

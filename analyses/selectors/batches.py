@@ -19,6 +19,8 @@ from providers.models import CallState, LlmCall
 
 MAX_CELLS = 300
 READING = "facets"
+HOPELESS = frozenset({"empty", "deleted"})
+"""Classes of conversations that were left out: no fault of anybody, and no new try can help."""
 PAGE = 100
 """Batches on one page of the table."""
 EXAMPLES = 12
@@ -97,6 +99,8 @@ class Failure:
     count: int
     items: list[AnalysisItem]
     message: str
+    hopeless: bool
+    """Whether no new try can help."""
 
     @property
     def more(self) -> int:
@@ -303,6 +307,7 @@ REASONS = {
     **{str(error.value): traits.text for error, traits in TRAITS.items()},
     "worker": "The worker that read it stopped three times.",
     "empty": "The conversation holds no text.",
+    "deleted": "The conversation was deleted before it was read.",
     "": "The reason is not known.",
 }
 """A class of error in words."""
@@ -340,16 +345,22 @@ def _failure(session: AnalysisSession, error_class: str, count: int) -> Failure:
     items = list(failed_items(session, error_class)[:EXAMPLES])
     message = next((item.error for item in items if item.error), "")
     text = reason(error_class)
-    return Failure(error_class, text, count, items, "" if message == text else message)
+    message = "" if message == text else message
+    return Failure(error_class, text, count, items, message, error_class in HOPELESS)
 
 
 def failed_items(session: AnalysisSession, error_class: str) -> QuerySet[AnalysisItem]:
     """Failed conversations of a class in the order of the data set."""
     rows = session.items.filter(outcome=Outcome.FAILED, error_class=error_class)
-    rows = rows.annotate(external=F("conversation__external_id"))
+    rows = rows.annotate(external=F("conversation__external_id"), place=F("conversation__position"))
     return rows.only("position", "error", "session_id").order_by("position")
 
 
 def failed_page(session: AnalysisSession, error_class: str, page: str) -> Page[AnalysisItem]:
     """One page of a class. Two queries."""
     return Paginator(failed_items(session, error_class), FAILED_PAGE).get_page(page)
+
+
+def failed_places(session: AnalysisSession, error_class: str) -> list[int]:
+    """Positions in the analysis of all conversations that failed for a reason. One query."""
+    return list(failed_items(session, error_class).values_list("position", flat=True))

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from analyses import plan
 from analyses.models import AnalysisSession, BlockReason, Outcome, SessionStatus
+from analyses.selectors.batches import HOPELESS
 from analyses.selectors.scopes import spend_scopes
 from analyses.services.status import set_status
 from core import disks
@@ -142,8 +143,8 @@ def obstacle(session: AnalysisSession) -> tuple[str, str] | None:
 
 
 def error_count(session: AnalysisSession) -> int:
-    """Failed conversations, without those that have no text and can only fail."""
+    """Failed conversations, without those that were left out."""
     if session.failed_count < ERROR_COUNT:
         return session.failed_count
     failed = session.items.filter(outcome=Outcome.FAILED)
-    return failed.exclude(error_class="empty").count()
+    return failed.exclude(error_class__in=HOPELESS).count()

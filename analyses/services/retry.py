@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from types import EllipsisType
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from accounts.models import Role, User
 from accounts.services import audit, require
 from analyses import plan, states
-from analyses.models import AnalysisSession, Batch, Desired, Outcome, SessionStatus
+from analyses.models import AnalysisItem, AnalysisSession, Batch, Desired, Outcome, SessionStatus
 from analyses.selectors import mapdata
+from analyses.selectors.batches import HOPELESS
 from analyses.services import blocks
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.deployments import check_deployments
@@ -21,11 +22,13 @@ from analyses.services.pumps import wake_pumps
 from analyses.services.quarantine import RANGED, SUSPECT, next_seq
 from analyses.services.stages import after, take_back
 from core import work
-from core.errors import Conflict
+from core.errors import Conflict, Invalid
 from core.models import WorkStatus
 from providers.models import ModelDeployment
 
 OPEN = (WorkStatus.PENDING, WorkStatus.LEASED)
+CHUNK = 1000
+"""Rows changed by one statement: databases bound its parameters."""
 RETRIES = states.RETRYABLE | {
     SessionStatus.RUNNING,
     SessionStatus.PAUSED,
@@ -39,13 +42,19 @@ def conflict(session: AnalysisSession, why: str) -> Conflict:
     return Conflict(why=why, state=session.status, word=session.get_status_display())
 
 
-def retry_failed(*, actor: User, session: AnalysisSession) -> AnalysisSession:
+def retry_failed(
+    *, actor: User, session: AnalysisSession, positions: Sequence[int] | None = None
+) -> AnalysisSession:
     """Read again what failed, and only that; everything read stays.
+
+    With ``positions`` only these conversations of it, by their place in the analysis; the others
+    stay failed.
 
     Stages after reading are done again over all conversations, and what they made before stays
     visible until it is replaced. Calls that were answered before cost nothing. An analysis that
     had ended goes on at once, a paused one when it is resumed. Raises ``Forbidden`` below the
-    role Analyst and ``Conflict`` when there is nothing to try again.
+    role Analyst, ``Conflict`` when there is nothing to try again and ``Invalid`` for a position
+    that did not fail or that another try cannot help.
     """
     require(actor, session.project.workspace, Role.ANALYST)
     with transaction.atomic():
@@ -53,8 +62,8 @@ def retry_failed(*, actor: User, session: AnalysisSession) -> AnalysisSession:
         if row.status not in RETRIES or row.desired == Desired.CANCEL:
             word = row.get_status_display().lower()
             raise conflict(row, f"The analysis is {word}; nothing can be tried again.")
-        reopened = _reopen_failed(row)
-        lost = reopen_lost(row)
+        reopened = _reopen_failed(row, _chosen(row, positions))
+        lost = reopen_lost(row) if positions is None else 0
         if not reopened and not lost:
             raise conflict(row, "No conversation failed that could be tried again.")
         if row.status in states.RETRYABLE:
@@ -81,17 +90,38 @@ def reopen_lost(session: AnalysisSession) -> int:
     )
 
 
-def _reopen_failed(session: AnalysisSession) -> int:
+def _chosen(session: AnalysisSession, positions: Sequence[int] | None) -> frozenset[int] | None:
+    """The positions asked for, each of which must have failed; ``None`` for all that failed."""
+    if positions is None:
+        return None
+    chosen = frozenset(positions)
+    wrong = sorted(chosen.difference(_retryable(session).values_list("position", flat=True)))
+    if wrong:
+        text = f"No conversation failed at {wrong[0]} that could be tried again."
+        raise Invalid(fields={"positions": text})
+    if not chosen:
+        raise Invalid(fields={"positions": "No conversation failed that could be tried again."})
+    return chosen
+
+
+def _retryable(session: AnalysisSession) -> QuerySet[AnalysisItem]:
+    """Conversations that failed and that another try may help."""
+    failed = session.items.filter(outcome=Outcome.FAILED)
+    return failed.exclude(error_class__in=HOPELESS)
+
+
+def _reopen_failed(session: AnalysisSession, chosen: Collection[int] | None) -> int:
     """Put failed conversations back to waiting, in batches; returns how many there are."""
     if session.clusters.filter(provisional=False).exists():
         mapdata.keep(session)
-    reopened = _reopen_unprepared(session)
-    failed = session.items.filter(outcome=Outcome.FAILED).exclude(error_class="empty")
-    again = _reopen_quarantined(session)
-    positions = list(failed.order_by("position").values_list("position", flat=True))
-    rows = _batches(session, [spot for spot in positions if not _inside(spot, again)])
+    reopened = _reopen_unprepared(session, chosen)
+    again = _reopen_quarantined(session, chosen)
+    failed = dict(_retryable(session).order_by("position").values_list("position", "pk"))
+    positions = [spot for spot in failed if chosen is None or spot in chosen]
+    fresh = [spot for spot in positions if not _inside(spot, again)]
+    rows = _batches(session, fresh, failed.keys() - set(positions))
     if positions:
-        failed.update(outcome=Outcome.WAITING, error_class="", error="")
+        _wait([failed[spot] for spot in positions])
         Batch.objects.bulk_create(rows, batch_size=500)
     if positions or again:
         _reopen_stage(session, "facets", len(positions), new=len(rows), old=len(again))
@@ -103,9 +133,15 @@ def _reopen_failed(session: AnalysisSession) -> int:
     return reopened + len(positions)
 
 
-def _reopen_unprepared(session: AnalysisSession) -> int:
+def _wait(keys: Sequence[int]) -> None:
+    for start in range(0, len(keys), CHUNK):
+        rows = AnalysisItem.objects.filter(pk__in=keys[start : start + CHUNK])
+        rows.update(outcome=Outcome.WAITING, error_class="", error="")
+
+
+def _reopen_unprepared(session: AnalysisSession, chosen: Collection[int] | None) -> int:
     """Prepare again where preparing stopped its workers; returns how many conversations."""
-    rows = list(session.batches.filter(stage="prepare", status=WorkStatus.QUARANTINED))
+    rows = _set_aside(session, "prepare", chosen)
     count = 0
     for batch in rows:
         count += (
@@ -114,29 +150,37 @@ def _reopen_unprepared(session: AnalysisSession) -> int:
             .get("analyses.AnalysisItem", 0)
         )
     if rows:
-        _reopen_rows(session, "prepare")
+        _reopen_rows(session, rows)
         for key in RANGED:
             _reopen_stage(session, key, count, new=0, old=len(rows))
     return count
 
 
-def _reopen_quarantined(session: AnalysisSession) -> list[tuple[int, int]]:
+def _reopen_quarantined(
+    session: AnalysisSession, chosen: Collection[int] | None
+) -> list[tuple[int, int]]:
     """Reopen ranges on which reading stopped its workers; returns the ranges."""
-    rows = session.batches.filter(stage="facets", status=WorkStatus.QUARANTINED)
-    ranges = sorted(rows.values_list("first", "last"))
-    _reopen_rows(session, "facets")
-    return ranges
+    rows = _set_aside(session, "facets", chosen)
+    _reopen_rows(session, rows)
+    return [(row.first, row.last) for row in rows]
 
 
-def _reopen_rows(session: AnalysisSession, key: str) -> None:
+def _set_aside(session: AnalysisSession, key: str, chosen: Collection[int] | None) -> list[Batch]:
+    """Batches of a ranged stage that stopped their workers: of one conversation each."""
+    rows = session.batches.filter(stage=key, status=WorkStatus.QUARANTINED).order_by("first")
+    return [row for row in rows if chosen is None or row.first in chosen]
+
+
+def _reopen_rows(session: AnalysisSession, rows: Iterable[Batch]) -> None:
     """They stay suspects: worked on alone, and another death sets them aside again."""
-    work.shift(
-        session.batches.filter(stage=key),
-        WorkStatus.QUARANTINED,
-        WorkStatus.PENDING,
-        attempt=SUSPECT,
-        not_before=None,
-    )
+    for row in rows:
+        work.shift(
+            session.batches.filter(pk=row.pk),
+            WorkStatus.QUARANTINED,
+            WorkStatus.PENDING,
+            attempt=SUSPECT,
+            not_before=None,
+        )
 
 
 def _reopen_stage(session: AnalysisSession, key: str, items: int, *, new: int, old: int) -> None:
@@ -152,9 +196,10 @@ def _inside(position: int, ranges: Iterable[tuple[int, int]]) -> bool:
     return any(first <= position < last for first, last in ranges)
 
 
-def _batches(session: AnalysisSession, positions: list[int]) -> list[Batch]:
+def _batches(session: AnalysisSession, positions: list[int], left: Collection[int]) -> list[Batch]:
     """New batches over failed conversations. Their ranges may contain conversations that were
-    read, which stay as they are, but none that another open batch will read."""
+    read, which stay as they are, but none that another open batch will read, and none of those
+    ``left`` failed: a later retry gives them a batch of their own."""
     seq = next_seq(session)
     return [
         Batch(
@@ -165,18 +210,20 @@ def _batches(session: AnalysisSession, positions: list[int]) -> list[Batch]:
             last=group[-1] + 1,
             retried=True,
         )
-        for number, group in enumerate(_groups(session, positions))
+        for number, group in enumerate(_groups(session, positions, left))
     ]
 
 
-def _groups(session: AnalysisSession, positions: list[int]) -> Iterator[list[int]]:
+def _groups(
+    session: AnalysisSession, positions: list[int], left: Collection[int]
+) -> Iterator[list[int]]:
     size = plan.batch_size(session.total)
     rows = session.batches.filter(stage__in=RANGED, status__in=OPEN)
-    starts = sorted(rows.values_list("first", flat=True))
+    between = sorted({*rows.values_list("first", flat=True), *left})
     group: list[int] = []
     for spot in positions:
         if group and (
-            len(group) == size or bisect_left(starts, group[-1]) != bisect_left(starts, spot)
+            len(group) == size or bisect_left(between, group[-1]) != bisect_left(between, spot)
         ):
             yield group
             group = []

@@ -18,13 +18,13 @@ from accounts.services import require
 from analyses import services
 from analyses.forms import LimitForm, ProvidersForm
 from analyses.models import AnalysisSession
-from analyses.selectors import controls, notices, sessions
+from analyses.selectors import batches, controls, notices, sessions
 from analyses.services.unblocking import choose_models, limit_spending
 from analyses.views.live import TOLD, context_of, live_page
 from core.errors import AppError, Conflict, Invalid, NotFound, problem
 from core.forms import refuse, status_of
 
-ACTIONS = {
+ACTIONS: dict[str, Callable[..., AnalysisSession]] = {
     "pause": services.pause,
     "resume": services.resume,
     "stop": services.cancel,
@@ -70,10 +70,26 @@ def act(request: HttpRequest, slug: str, number: int, action: str) -> HttpRespon
     if change is None:
         raise NotFound
     if request.method == "POST":
-        return _carried_out(request, session, lambda: change(actor=user, session=session))
+        try:
+            only = _only(request, session) if action == "retry" else {}
+            return _carried_out(
+                request, session, lambda: change(actor=user, session=session, **only)
+            )
+        except Invalid as error:
+            return _conflict(request, session, error)
     if action == "stop" and sessions.can_stop(session):
         return render(request, "analyses/stop.html", context_of(session, user, ("batches",)))
     return redirect("analyses:live", slug=slug, number=number)
+
+
+def _only(request: HttpRequest, session: AnalysisSession) -> dict[str, list[int]]:
+    """The conversations to which a form narrows a retry: those named, or all of one reason."""
+    if "reason" in request.POST:
+        return {"positions": batches.failed_places(session, request.POST["reason"])}
+    named = request.POST.getlist("position")
+    if any(not (one.isascii() and one.isdecimal() and len(one) < 10) for one in named):
+        raise Invalid(fields={"positions": "There is no such conversation."})
+    return {"positions": [int(one) for one in named]} if named else {}
 
 
 @login_required

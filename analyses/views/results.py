@@ -82,6 +82,8 @@ def failed(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         **_failing(session, user),
         "page": rows_of.failed_page(session, error_class, request.GET.get("page", "")),
         "reason": rows_of.reason(error_class),
+        "error_class": error_class,
+        "hopeless": error_class in rows_of.HOPELESS,
     }
     return render(request, "analyses/failed.html", context)
 

@@ -73,6 +73,21 @@ def test_retry_reads_what_failed_again(done: AnalysisSession) -> None:
     assert (told["status"], told["failed"]) == ("running", 0)
 
 
+def test_one_conversation_is_read_again_by_its_id(done: AnalysisSession) -> None:
+    done.items.filter(position__lt=3).update(outcome=Outcome.FAILED, error_class="worker")
+    change(done, status=SessionStatus.PARTIAL, failed_count=3, read_count=197)
+    names = list(
+        done.items.order_by("position").values_list("conversation__external_id", flat=True)
+    )
+    for action, name in (("retry", names[5]), ("retry", "nobody"), ("pause", names[1])):
+        with pytest.raises(CommandError):
+            run(action, "support", done.number, "--conversation", name)
+    asked = ["--conversation", names[1], "--conversation", names[2]]
+    told = json.loads(run("retry", "support", done.number, "--json", *asked))
+    assert (told["status"], told["failed"]) == ("running", 1)
+    assert done.items.get(outcome=Outcome.FAILED).position == 0
+
+
 @pytest.mark.parametrize("words", [["status"], ["pause", "support"], ["stop", "support", "77"]])
 def test_it_says_what_is_missing(done: AnalysisSession, words: list[str]) -> None:
     with pytest.raises(CommandError) as wrong:

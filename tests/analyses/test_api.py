@@ -294,6 +294,28 @@ def test_retry_through_the_api(program: Client, base: str, done: AnalysisSession
     assert (answer.status_code, answer.json()["status"]) == (202, "running")
 
 
+def test_one_conversation_is_retried_through_the_api(
+    program: Client, base: str, done: AnalysisSession
+) -> None:
+    url = f"{base}/{done.number}/wishes"
+    done.items.filter(position__in=(4, 8)).update(outcome="failed", error_class="worker")
+    AnalysisSession.objects.filter(pk=done.pk).update(
+        status=SessionStatus.PARTIAL, failed_count=2, read_count=198
+    )
+    for wrong in (
+        {"action": "retry", "positions": [5]},
+        {"action": "retry", "positions": []},
+        {"action": "retry", "positions": ["x"]},
+        {"action": "retry", "positions": [-1]},
+        {"action": "retry", "positions": list(range(1001))},
+        {"action": "resume", "positions": [4]},
+    ):
+        problem(post(program, url, wrong), 422)
+    answer = post(program, url, {"action": "retry", "positions": [4]})
+    assert (answer.status_code, answer.json()["failed"]) == (202, 1)
+    assert done.items.get(outcome="failed").position == 8
+
+
 @pytest.fixture
 def paid(going: AnalysisSession, workspace: Workspace) -> AnalysisSession:
     provider = Provider.objects.create(workspace=workspace, name="A", kind=ProviderKind.SCRIPTED)

@@ -364,6 +364,46 @@ def test_every_failed_conversation_can_be_reached(
     )
 
 
+def test_one_conversation_or_one_reason_is_tried_again(
+    analyst_client: Client, viewer_client: Client, done: AnalysisSession
+) -> None:
+    done.items.filter(position__lt=3).update(outcome=Outcome.FAILED, error_class="timeout")
+    done.items.filter(position=5).update(outcome=Outcome.FAILED, error_class="worker")
+    done.items.filter(position=6).update(outcome=Outcome.FAILED, error_class="empty")
+    change(done, status=SessionStatus.PARTIAL, failed_count=5, read_count=195)
+    url = at(done, "act", "retry")
+
+    def offered(name: str, **query: str) -> list[tuple[str, str]]:
+        page = analyst_client.get(at(done, name), query).content.decode()
+        return re.findall(r'<input type="hidden" name="(position|reason)" value="(.*?)">', page)
+
+    def failed() -> list[int]:
+        return sorted(done.items.filter(outcome="failed").values_list("position", flat=True))
+
+    assert sorted(offered("batches")) == [
+        ("position", "0"), ("position", "1"), ("position", "2"),
+        ("reason", "timeout"), ("reason", "worker"),
+    ]  # fmt: skip
+    assert sorted(offered("failed", **{"class": "worker"})) == [
+        ("position", "5"), ("reason", "worker"),
+    ]  # fmt: skip
+    assert offered("failed", **{"class": "empty"}) == []
+    assert viewer_client.post(url, {"position": "1"}).status_code in (403, 404)
+    for wrong in ({"position": "9"}, {"position": "6"}, {"position": "x"}, {"reason": "quota"}):
+        refused = analyst_client.post(url, wrong)
+        assert (refused.status_code, "That is not possible now." in refused.content.decode()) == (
+            409,
+            True,
+        )
+    assert failed() == [0, 1, 2, 5, 6]
+    assert analyst_client.post(url, {"position": "1"}).status_code == 302
+    assert failed() == [0, 2, 5, 6]
+    assert analyst_client.post(url, {"reason": "timeout"}).status_code == 302
+    assert failed() == [5, 6]
+    asked = analyst_client.post(url, {"position": "1"}, headers={"accept": "application/json"})
+    assert (asked.status_code, asked.json()["code"]) == (422, "invalid")
+
+
 @pytest.mark.parametrize(
     ("amount", "rounded"),
     [("12.34", "13"), ("0.071", "0.08"), ("1234", "1300"), ("6", "6"), ("0.001", "0.01")],

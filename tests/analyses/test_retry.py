@@ -204,6 +204,91 @@ def test_a_paused_analysis_is_reopened_and_stays_paused(
     assert session.status == SessionStatus.COMPLETED
 
 
+def failed_at(session: AnalysisSession) -> list[int]:
+    rows = session.items.filter(outcome=Outcome.FAILED).order_by("position")
+    return list(rows.values_list("position", flat=True))
+
+
+def test_chosen_conversations_alone_are_read_again(partial: AnalysisSession, analyst: User) -> None:
+    session = services.retry_failed(actor=analyst, session=partial, positions=[7])
+    assert (session.status, session.read_count, session.failed_count) == ("running", 56, 3)
+    assert (failed_at(session), session.errors_allowed) == ([3, 25, 59], 3)
+    new = session.batches.get(stage="facets", status=WorkStatus.PENDING)
+    assert (new.first, new.last) == (7, 8)
+    read(claim(session, pk=new.pk))
+    finish(session)
+    assert (session.status, session.read_count, session.failed_count) == (
+        SessionStatus.PARTIAL,
+        57,
+        3,
+    )
+    facets = session.stages.get(key="facets")
+    assert (facets.items_done, facets.batches_done) == (60, facets.batches_total)
+    assert AuditEvent.objects.get(action="analysis.retried").data["conversations"] == 1
+
+
+def test_retries_one_after_the_other_never_share_a_conversation(
+    partial: AnalysisSession, analyst: User
+) -> None:
+    """A range around one that stays failed would read it a second time once it is chosen too."""
+    session = services.retry_failed(actor=analyst, session=partial, positions=[3, 7, 59])
+    session = services.retry_failed(actor=analyst, session=session, positions=[25])
+    opened = session.batches.filter(stage="facets", status=WorkStatus.PENDING)
+    assert sorted(opened.values_list("first", "last")) == [(3, 8), (25, 26), (59, 60)]
+    while opened.exists():
+        read(claim(session, stage="facets"))
+    finish(session)
+    assert (session.status, session.read_count, session.failed_count) == ("completed", 60, 0)
+
+
+@pytest.mark.parametrize("positions", [[], [4], [3, 4], [60], [-1], [10**9]])
+def test_only_what_failed_can_be_chosen(
+    partial: AnalysisSession, analyst: User, positions: list[int]
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        services.retry_failed(actor=analyst, session=partial, positions=positions)
+    assert "positions" in refused.value.fields
+    partial.refresh_from_db()
+    assert (partial.status, failed_at(partial)) == (SessionStatus.PARTIAL, [3, 7, 25, 59])
+
+
+@pytest.mark.parametrize("stage", ["prepare", "facets"])
+def test_of_two_that_stop_their_workers_one_is_tried_again_alone(
+    start: Callable[..., AnalysisSession], analyst: User, stage: str
+) -> None:
+    session = start()
+    if stage == "facets":
+        prepared(session)
+    poison = {place: {"stage": stage, "first__lte": place, "last__gt": place} for place in (4, 9)}
+    waiting = session.batches.filter(status=WorkStatus.PENDING)
+    while waiting.filter(stage=stage).exists():
+        bad = next((only for only in poison.values() if waiting.filter(**only).exists()), None)
+        if bad is not None:
+            die(session, **bad)
+        else:
+            prepared_one(session) if stage == "prepare" else read(claim(session, stage=stage))
+    while waiting.filter(stage="facets").exists():
+        read(claim(session, stage="facets"))
+    finish(session)
+    assert (session.status, failed_at(session)) == (SessionStatus.PARTIAL, [4, 9])
+    services.retry_failed(actor=analyst, session=session, positions=[9])
+    again = session.batches.get(stage=stage, status=WorkStatus.PENDING)
+    assert (again.first, again.last, again.attempt) == (9, 10, 2)
+    # It stops its worker once more, and is set aside at once; then it is read after all.
+    die(session, pk=again.pk)
+    finish(session)
+    assert (session.status, failed_at(session)) == (SessionStatus.PARTIAL, [4, 9])
+    services.retry_failed(actor=analyst, session=session, positions=[9])
+    if stage == "prepare":
+        prepared_one(session)
+    read(claim(session, stage="facets"))
+    finish(session)
+    assert (session.read_count, failed_at(session)) == (11, [4])
+    for key in ("prepare", "facets"):
+        row = session.stages.get(key=key)
+        assert (row.batches_done, row.items_done) == (row.batches_total, 12), key
+
+
 def test_empty_conversations_are_not_tried_again(partial: AnalysisSession, analyst: User) -> None:
     partial.items.filter(outcome=Outcome.FAILED).update(error_class="empty")
     with pytest.raises(Conflict) as refused:

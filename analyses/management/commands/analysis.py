@@ -6,6 +6,7 @@ import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -14,7 +15,7 @@ from typing_extensions import override
 
 from accounts.models import User
 from analyses import services
-from analyses.models import ENDED, AnalysisSession, SessionStatus
+from analyses.models import ENDED, AnalysisSession, Outcome, SessionStatus
 from analyses.schemas import SessionDetail, SessionOut
 from analyses.selectors.controls import possible
 from analyses.selectors.notices import notice_of
@@ -54,6 +55,12 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=["list", "status", *WISHES])
         parser.add_argument("project", nargs="?", default="", metavar="PROJECT")
         parser.add_argument("number", nargs="?", type=int, metavar="NUMBER")
+        parser.add_argument(
+            "--conversation",
+            action="append",
+            metavar="ID",
+            help="with retry: only this conversation that failed; may be given again",
+        )
         parser.add_argument("--json", action="store_true", help="print what the API answers")
         parser.add_argument(
             "--wait", action="store_true", help="until it has ended, is paused or is blocked"
@@ -67,7 +74,7 @@ class Command(BaseCommand):
             return
         session = _one(options["project"], options["number"])
         if options["action"] in WISHES:
-            session = self._wish(session, WISHES[options["action"]])
+            session = self._wish(session, _wish_of(session, options))
         if options["wait"]:
             session = self._wait(session)
         self._tell(session, as_json=options["json"])
@@ -83,7 +90,9 @@ class Command(BaseCommand):
             text = f"{error.data.get('why', error.text)} {possible(session)}".strip()
             raise CommandError(f"{_word(session)}. {text}", returncode=REFUSED) from error
         except AppError as error:
-            raise CommandError(error.text, returncode=REFUSED) from error
+            raise CommandError(
+                str(error.data.get("why") or error.text), returncode=REFUSED
+            ) from error
 
     def _wait(self, session: AnalysisSession) -> AnalysisSession:
         said = ""
@@ -126,6 +135,21 @@ class Command(BaseCommand):
         ):
             if text:
                 self.stdout.write(text)
+
+
+def _wish_of(session: AnalysisSession, options: dict[str, Any]) -> Wish:
+    """The wish, narrowed to the conversations named, by the ids that the source gave them."""
+    wish, ids = WISHES[options["action"]], options["conversation"]
+    if not ids:
+        return wish
+    if options["action"] != "retry":
+        raise CommandError("--conversation goes with retry alone.")
+    failed = session.items.filter(outcome=Outcome.FAILED, conversation__external_id__in=ids)
+    found = dict(failed.values_list("position", "conversation__external_id"))
+    missing = sorted(set(ids).difference(found.values()))
+    if missing:
+        raise CommandError(f"No conversation “{missing[0]}” failed.", returncode=REFUSED)
+    return partial(wish, positions=list(found))
 
 
 def _all(slug: str) -> Iterable[AnalysisSession]:
