@@ -270,6 +270,21 @@ document.addEventListener('htmx:beforeSwap', event => {
   if (new URL(event.detail.xhr.responseURL).pathname.startsWith('/sign-in/')) event.detail.shouldSwap = false;
 });
 
+// An answer about fields that were changed after it was asked for would undo what was typed. It is
+// let go: leaving the field asks again.
+const asked = new WeakMap();
+const entered = form => new URLSearchParams(new FormData(form)).toString();
+
+document.addEventListener('htmx:beforeRequest', event => {
+  const {target, xhr} = event.detail;
+  if (target instanceof HTMLFormElement) asked.set(xhr, entered(target));
+});
+
+document.addEventListener('htmx:beforeSwap', event => {
+  const {target, xhr} = event.detail;
+  if (asked.has(xhr) && asked.get(xhr) !== entered(target)) event.detail.shouldSwap = false;
+});
+
 // --- Clicks ------------------------------------------------------------------------------------
 
 document.addEventListener('click', event => {
