@@ -12,9 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -25,12 +22,16 @@ from typing import Any
 
 import psutil
 
+from bench import installation
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 CLAIM_BAR = 1.0
 """Seconds from resuming to the first batch that a worker holds."""
 MEMORY_BAR = 600.0
 """Megabytes of any one process."""
+SETTLE = 12.0
+"""Seconds until the workers of a new installation take tasks."""
 CHUNK = 5000
 
 
@@ -38,14 +39,7 @@ def main() -> None:
     """Measure once and print the table."""
     options = _options()
     with tempfile.TemporaryDirectory(prefix="openclio-bench-") as folder:
-        os.environ |= {
-            "OPENCLIO_DATA_DIR": folder,
-            "DJANGO_SETTINGS_MODULE": "config.settings",
-            "SECRET_KEY": "b" * 40,
-        }
-        os.environ.pop("DATABASE_URL", None)
-        _manage("migrate", "--verbosity=0")
-        _manage("warm")
+        installation.prepare(folder)
         figures = _measure(options)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "resume.json").write_text(json.dumps(figures, indent=2))
@@ -60,11 +54,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _manage(*arguments: str) -> None:
-    command = [sys.executable, "manage.py", *arguments]
-    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-
-
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
     import django
 
@@ -72,20 +61,13 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     session, actor = _lay_out(options.conversations, options.read)
     laid_out = time.perf_counter() - began
-    log = (Path(os.environ["OPENCLIO_DATA_DIR"]) / "serve.log").open("w")
-    serve = subprocess.Popen(
-        [sys.executable, "manage.py", "serve", f"--port={_free_port()}", "--workers=2"],
-        cwd=ROOT,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    )
+    serve = installation.serve()
     try:
-        time.sleep(12)
+        time.sleep(SETTLE)
         claimed = _resume(session, actor)
         peaks, ended, stages = _watch(session, serve.pid, options.limit)
     finally:
-        serve.terminate()
-        serve.wait(20)
+        installation.end(serve)
     return {
         "conversations": options.conversations,
         "laid_out_seconds": round(laid_out, 1),
@@ -95,13 +77,6 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
         "peak_mb": peaks,
         "load": os.getloadavg(),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _resume(session: Any, actor: Any) -> float:
@@ -148,19 +123,12 @@ def _name(command: list[str]) -> str:
 
 def _lay_out(count: int, share: float) -> tuple[Any, Any]:
     """A paused analysis of ``count`` conversations, ``share`` of which are read."""
-    from accounts.models import Membership, Role, User
-    from accounts.services import ensure_workspace
     from analyses import services
-    from projects.models import Dataset, DatasetStatus, Import, Project
+    from projects.models import Dataset, DatasetStatus, Import
     from providers.models import ModelDeployment, Provider, ProviderKind
     from templates_app.models import TemplateVersion
-    from templates_app.services import ensure_shipped
 
-    ensure_shipped()
-    workspace = ensure_workspace()
-    actor = User.objects.create_user("bench@example.org", "a long enough password", name="Bench")
-    Membership.objects.create(workspace=workspace, user=actor, role=Role.OWNER)
-    project = Project.objects.create(workspace=workspace, name="Bench", slug="bench")
+    actor, project = installation.owner_and_project()
     dataset = Dataset.objects.create(
         project=project, number=1, name="Large", status=DatasetStatus.READY
     )
@@ -169,7 +137,7 @@ def _lay_out(count: int, share: float) -> tuple[Any, Any]:
     dataset.conversation_count = count
     dataset.save()
     provider = Provider.objects.create(
-        workspace=workspace, name="Scripted", kind=ProviderKind.SCRIPTED, concurrency=16
+        workspace=project.workspace, name="Scripted", kind=ProviderKind.SCRIPTED, concurrency=16
     )
     chat = ModelDeployment.objects.create(provider=provider, model="scripted-1")
     version = TemplateVersion.objects.filter(template__key="customer-support").latest("number")
