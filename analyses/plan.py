@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,7 +87,7 @@ def places(params: RunParams, *, total: int, seed: int, first: int, last: int) -
     (stratified sampling; Cochran, Sampling Techniques, 1977, section 5.3).
     """
     of = params.spread_over
-    gaps = [place - before for before, place in enumerate(params.left_out)]
+    after = past(params.left_out)
     found: dict[int, int] = {}
     for position in range(first, last):
         kept = position
@@ -94,9 +95,15 @@ def places(params: RunParams, *, total: int, seed: int, first: int, last: int) -
             start, end = position * of // total, (position + 1) * of // total
             drawn = hashlib.blake2b(f"{seed}:{position}".encode(), digest_size=8).digest()
             kept = start + int.from_bytes(drawn) % (end - start)
-        # The ``kept``-th that is left: every gap up to there moves it on by one.
-        found[kept + bisect_right(gaps, kept)] = position
+        found[after(kept)] = position
     return found
+
+
+def past(left_out: Sequence[int]) -> Callable[[int], int]:
+    """Gives the position in the data set of the n-th conversation, not counting those left out."""
+    gaps = [place - before for before, place in enumerate(left_out)]
+    # Every gap up to there moves it on by one.
+    return lambda kept: kept + bisect_right(gaps, kept)
 
 
 def batch_size(total: int) -> int:

@@ -12,7 +12,8 @@ from decimal import Decimal
 
 from analyses.pipeline.facets import FacetsParams
 from analyses.pipeline.forecast import Load, Population, Probe, Range, forecast, probe
-from analyses.selectors.asked import facets_of, source_of
+from analyses.plan import past
+from analyses.selectors.asked import facets_of, left_out, source_of
 from analyses.selectors.estimates import Cost, Estimate, StageEstimate, ends
 from analyses.selectors.history import History, history_of
 from core import figures
@@ -44,14 +45,16 @@ NUMBERS_SECONDS = Range(0.0004, 0.001, 0.002)
 def probes_of(dataset: Dataset, version: TemplateVersion, count: int, language: str) -> list[Probe]:
     """Rendered requests of conversations spread over the first ``count`` of a data set.
 
-    Two queries; always the same conversations; never more than :data:`SAMPLE_TOKENS` of text in
-    the mean.
+    Deleted ones do not count. Three queries, four where some are deleted; always the same
+    conversations; never more than :data:`SAMPLE_TOKENS` of text in the mean.
     """
     params = FacetsParams(
         facets=facets_of(version), output_language=language, instructions=version.instructions
     )
+    place = past(left_out(dataset))
+    wanted = [place(nth) for nth in spread(count, _sample_size(dataset, count))]
     rows = Conversation.objects.filter(
-        dataset=dataset, position__in=spread(count, _sample_size(dataset, count))
+        dataset=dataset, position__in=wanted, deleted_at=None
     ).order_by("position")
     return [probe(source_of(row), row.token_count, params, version.embed_facet) for row in rows]
 
@@ -109,7 +112,7 @@ def estimates_of(
 ) -> dict[int, Estimate]:
     """An estimate for every model, by primary key, from one sample.
 
-    Three queries and up to six for every model with a history here.
+    Four queries and up to six for every model with a history here.
     """
     if not models:
         return {}

@@ -94,7 +94,7 @@ def plans_for(
 ) -> Plans:
     """The plans for a budget in US dollars, best first; their high ends stay within it.
 
-    Unpriced models are left out: nothing can be promised of them. Three queries and up to five
+    Unpriced models are left out: nothing can be promised of them. Four queries and up to five
     for every model with a history here.
     """
     asked = _Asked(question, models, embedding) if models else None

@@ -134,7 +134,7 @@ def test_few_queries_and_few_texts(
 ) -> None:
     Dataset.objects.filter(pk=dataset.pk).update(conversation_count=100_000)
     dataset = Dataset.objects.select_related("project").get(pk=dataset.pk)
-    with django_assert_num_queries(3) as seen:  # facets, conversations, sessions
+    with django_assert_num_queries(4) as seen:  # facets, last position, conversations, sessions
         estimate(dataset, version, model)
     assert sum("messages" in query["sql"] for query in seen.captured_queries) == 1
 
