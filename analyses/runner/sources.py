@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,17 +46,19 @@ def specs(session: AnalysisSession) -> tuple[FacetSpec, ...]:
 
 def read_rows(session: AnalysisSession) -> ReadRows:
     """All conversations read so far."""
-    rows = list(
-        session.items.filter(outcome=Outcome.READ)
-        .order_by("position")
-        .values_list("pk", "position", "text", "title")
-    )
-    return ReadRows(
-        items=[row[0] for row in rows],
-        positions=np.array([row[1] for row in rows], dtype=np.uint32),
-        texts=[row[2] for row in rows],
-        titles=[row[3] for row in rows],
-    )
+    wanted = session.items.filter(outcome=Outcome.READ).order_by("position")
+    items, positions = array("Q"), array("L")
+    texts: list[str] = []
+    titles: list[str] = []
+    # Row by row: a list of 100,000 tuples beside the columns would fill 30 MB.
+    for pk, position, text, title in wanted.values_list("pk", "position", "text", "title").iterator(
+        5000
+    ):
+        items.append(pk)
+        positions.append(position)
+        texts.append(text)
+        titles.append(title)
+    return ReadRows(items, np.array(positions, dtype=np.uint32), texts, titles)
 
 
 def end_users(session: AnalysisSession) -> list[str]:

@@ -47,11 +47,14 @@ async def prepare(job: Job) -> None:
 
 async def embed(job: Job) -> None:
     """Vectors of every conversation read."""
-    rows = await job.db(read_rows, job.session)
+    texts = (await job.db(read_rows, job.session)).texts
     params = EmbedParams(whole=job.ports.local_vectors)
-    blocks = await job.records(EmbedStage(params), rows.texts)
+    blocks = await job.records(EmbedStage(params), texts)
     parts = [block.matrix for block in sorted(blocks, key=lambda block: block.start)]
-    vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
+    if len(parts) == 1:
+        vectors = parts[0]
+    else:
+        vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
     path = artifacts.write_array(job.session, ArtifactKind.VECTORS, job.batch.fence, vectors)
 
     def write(session: AnalysisSession) -> None:
