@@ -14,6 +14,7 @@ from core import figures
 from core.events import publish
 from core.models import WorkStatus
 from providers.models import CallState, LlmAttempt, LlmCall
+from providers.services.lost import LOST
 
 
 def note(session: AnalysisSession, taken: Sequence[Batch]) -> None:
@@ -43,9 +44,12 @@ def note(session: AnalysisSession, taken: Sequence[Batch]) -> None:
 def _doubt(session: AnalysisSession, owners: set[str]) -> tuple[int, Decimal]:
     """Calls of these workers that were cut off, and the most that they may cost."""
     calls = LlmCall.objects.filter(analysis_id=session.pk, owner__in=owners)
-    out = calls.filter(state__in=(CallState.SENT, CallState.DOUBT))
+    # Without those that timed out before: their doubt is no news.
+    out = calls.filter(Q(state=CallState.SENT) | Q(state=CallState.DOUBT, error_class=LOST))
     reserved = out.filter(state=CallState.SENT).aggregate(sum=Sum("reserved"))["sum"]
-    sends = LlmAttempt.objects.filter(call__in=out, in_doubt=True, owner__in=owners)
+    sends = LlmAttempt.objects.filter(
+        call__in=out, in_doubt=True, error_class=LOST, owner__in=owners
+    )
     estimated = sends.aggregate(sum=Sum("cost"))["sum"]
     return out.count(), (reserved or Decimal(0)) + (estimated or Decimal(0))
 

@@ -31,6 +31,7 @@ from analyses.services.deployments import check_deployments
 from analyses.services.pumps import wake_pumps
 from analyses.services.retry import conflict, reopen_lost
 from analyses.services.spending import follow_books
+from core import work
 from core.database import passes
 from core.errors import Conflict, Invalid
 from core.ids import uuid7
@@ -38,7 +39,7 @@ from core.models import WorkStatus
 from core.text import clean
 from projects.models import Dataset, DatasetStatus, Project
 from providers.models import ModelDeployment, Period
-from providers.services import set_limit
+from providers.services import doubt_lost_calls, set_limit
 from templates_app.models import TemplateVersion
 
 log = logging.getLogger("openclio.work")
@@ -249,8 +250,15 @@ def _lift(session: AnalysisSession) -> None:
 
 def tick() -> int:
     """Called by every supervisor every few seconds: take back dead leases, move analyses on,
-    show what they cost, wake workers. Returns how many analyses are live."""
+    show what they cost, wake workers. Returns how many analyses are live.
+
+    Calls of dead workers are put in doubt first, in transactions of their own: so the notice of
+    what is taken back, the costs and the doubt agree from the first moment.
+    """
     held = Batch.objects.filter(status=WorkStatus.LEASED).values("session")
+    for owner in held.order_by().values_list("owner", flat=True).distinct():
+        if work.owner_is_dead(owner):
+            doubt_lost_calls(owner=owner)
     live = AnalysisSession.objects.exclude(status__in=ENDED)
     count = live.count()
     resting = Q(status=SessionStatus.PAUSED, desired=Desired.PAUSE)

@@ -286,7 +286,7 @@ def test_the_tick_leaves_what_rests_alone(
     for _ in range(5):
         services.pause(actor=analyst, session=start())
     work.owner_name()
-    with django_assert_max_num_queries(4):
+    with django_assert_max_num_queries(6):
         assert services.tick() == 5
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -13,9 +15,10 @@ from django.utils import timezone
 from accounts.models import User
 from analyses import services
 from analyses.events import BudgetNear
-from analyses.models import AnalysisSession, FacetValue, SessionStatus
+from analyses.models import AnalysisSession, Batch, FacetValue, SessionStatus
 from analyses.selectors.scopes import spend_scopes
 from analyses.services.spending import count_spending
+from core import work
 from core.models import Event
 from projects.models import Conversation, Dataset
 from providers.clients.scripted import Act, Scenario, ScriptedClient, Step
@@ -119,6 +122,32 @@ def test_a_call_found_lost_after_the_end_is_shown(
     session.refresh_from_db()
     assert session.doubt_count == 1
     assert session.in_doubt > 0
+
+
+def test_calls_of_a_dead_worker_are_in_doubt_in_the_moment_in_which_that_is_told(
+    session: AnalysisSession, journal: DatabaseJournal
+) -> None:
+    """One tick, and the notice, the analysis and its calls agree. An older doubt is no news."""
+    gone = f"{socket.gethostname()}:4194305:1"
+    old = of(session, "old", 1, owner=gone)
+    journal.write([old])
+    journal.write([failed(old, in_doubt=True)])
+    known = counted(session).in_doubt
+    cut = [of(session, key, n, owner=gone) for n, key in enumerate("ab", 2)]
+    journal.write([*cut, of(session, "other", 4, owner="elsewhere:1:1")])
+    out = LlmCall.objects.filter(state=CallState.SENT, owner=gone)
+    held = sum(row.reserved for row in out)
+    assert held > 0
+    Batch.objects.create(session=session, stage="facets", seq=0, last=3)
+    assert work.claim(session.batches.all(), owner=gone)
+    services.tick()
+    session.refresh_from_db()
+    assert session.recoveries == 1
+    told = session.recovery
+    assert (told["doubt_calls"], Decimal(told["doubt_cost"])) == (2, held)
+    states = Counter(LlmCall.objects.values_list("owner", "state"))
+    assert states == {(gone, CallState.DOUBT): 3, ("elsewhere:1:1", CallState.SENT): 1}
+    assert (session.doubt_count, session.in_doubt) == (3, known + held)
 
 
 def test_spending_is_the_sum_of_the_books(
