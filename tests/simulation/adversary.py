@@ -14,7 +14,8 @@ from analyses.models import ENDED, AnalysisSession, Desired, SessionStatus
 from analyses.services import sessions
 from providers.models import SpendLimit
 from tests.simulation.rules import Rules
-from tests.simulation.world import Shape, Stage, Violation, World, world
+from tests.simulation.stage import Shape, Stage, Violation
+from tests.simulation.world import World, world
 
 TICK = 5.0
 """Seconds between ticks of the supervisor when nothing hinders it."""

@@ -13,7 +13,7 @@ from accounts.models import User
 from projects.models import Conversation, Dataset, Project
 from providers.models import ModelDeployment, Provider, ProviderKind
 from templates_app.models import AnalysisTemplate, FacetDefinition, FacetKind, TemplateVersion
-from tests.simulation.world import Stage
+from tests.simulation.stage import Stage
 
 CONVERSATIONS = 6
 

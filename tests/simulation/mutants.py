@@ -26,7 +26,7 @@ from providers.gateway.dispatch import Dispatcher, _Health
 from providers.gateway.errors import ErrorClass, Fault, maybe_billed
 from providers.gateway.retry import Attempts
 from providers.models import CallState, LlmCall
-from tests.simulation.world import replaced
+from tests.simulation.standing_in import replaced
 
 Mutant = Callable[[], contextlib.AbstractContextManager[object]]
 

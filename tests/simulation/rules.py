@@ -12,7 +12,9 @@ from typing import Any
 
 from django.db import connection
 
-from tests.simulation.world import KEY_LENGTHS, Violation, World
+from tests.simulation.people import KEY_LENGTHS
+from tests.simulation.stage import Violation
+from tests.simulation.world import World
 
 EDGES: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "paused", "cancelled"}),

@@ -10,7 +10,7 @@ import itertools
 import os
 
 from tests.simulation.adversary import oppose, say
-from tests.simulation.world import Stage
+from tests.simulation.stage import Stage
 
 SECONDS = float(os.environ.get("SIMULATE_SECONDS", "10"))
 SEED = int(os.environ.get("SIMULATE_SEED", "0"))

@@ -12,8 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from hypothesis.stateful import run_state_machine_as_test as play
 
 from tests.simulation.adversary import Fair, named, until_next
+from tests.simulation.people import CLICKS
 from tests.simulation.rules import Rules
-from tests.simulation.world import CLICKS, Shape, Stage, World, world
+from tests.simulation.stage import Shape, Stage
+from tests.simulation.world import World, world
 
 EXAMPLES = int(os.environ.get("SIMULATE_EXAMPLES", "15"))
 STEPS = int(os.environ.get("SIMULATE_STEPS", "40"))

@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.adversary import oppose, say
 from tests.simulation.mutants import MUTANTS, Mutant
-from tests.simulation.world import Stage
+from tests.simulation.stage import Stage
 
 pytestmark = pytest.mark.simulation
 
