@@ -65,12 +65,12 @@ def save_range(session: AnalysisSession, opened: OpenBatch, local: bool) -> None
             )
         rows.append(row)
     read = sum(isinstance(row.result, FacetsRead) for row in rows)
-    saved(
-        opened.batch,
-        lambda locked: saving.readings(locked, facet_ids, rows),
-        done=read,
-        failed=len(rows) - read,
-    )
+
+    def write(locked: AnalysisSession) -> None:
+        saving.readings(locked, facet_ids, rows)
+        saving.leave_out_unread(locked, opened.batch)
+
+    saved(opened.batch, write, done=read, failed=len(rows) - read)
 
 
 def embedded_text(result: FacetsRead, prepared: Prepared, facet: str, local: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,20 +34,29 @@ from analyses.pipeline.records import (
     TreeNode,
 )
 from analyses.runner.sources import ReadRows
+from analyses.selectors.asked import places_of
+from analyses.services.progress import leave_out
 from core.bulk import insert_rows
 from core.events import publish
 from core.text import clean
+from projects.models import Conversation
 
 CHUNK = 1000
 HUES = 10
 TITLE_CHARS = 300
 SUMMARY_CHARS = 600
+LEFT_OUT: Mapping[str, Any] = {"outcome": Outcome.FAILED, "error_class": "deleted", "error": ""}
+"""What a conversation comes to that was deleted before it was read."""
 
 
 def prepared_items(
     session: AnalysisSession, batch: Batch, rows: Sequence[tuple[int, Prepared]]
 ) -> None:
-    """The items of a prepared range, and the batch that will read it."""
+    """The items of a prepared range, and the batch that will read it.
+
+    What was deleted since the start was not prepared: it is left out, so that the counts add up.
+    """
+    gone = _deleted(session, batch, {item.position for _, item in rows})
     AnalysisItem.objects.bulk_create(
         (
             AnalysisItem(
@@ -64,9 +73,28 @@ def prepared_items(
         ),
         batch_size=CHUNK,
     )
+    AnalysisItem.objects.bulk_create(gone, batch_size=CHUNK)
+    leave_out(session, len(gone))
     Batch.objects.create(
         session=session, stage="facets", seq=batch.seq, first=batch.first, last=batch.last
     )
+
+
+def _deleted(session: AnalysisSession, batch: Batch, made: Container[int]) -> list[AnalysisItem]:
+    """The outcome of conversations of a range that were not there when it was prepared."""
+    own = places_of(session, batch.first, batch.last)
+    missing = [place for place, position in own.items() if position not in made]
+    rows = Conversation.objects.filter(dataset=session.dataset_id, position__in=missing)
+    return [
+        AnalysisItem(session=session, conversation_id=pk, position=own[place], **LEFT_OUT)
+        for pk, place in rows.values_list("pk", "position")
+    ]
+
+
+def leave_out_unread(session: AnalysisSession, batch: Batch) -> None:
+    """After a range was read: what still waits in it was deleted when reading it began."""
+    inside = session.items.filter(position__gte=batch.first, position__lt=batch.last)
+    leave_out(session, inside.filter(outcome=Outcome.WAITING).update(**LEFT_OUT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from analyses import plan
@@ -49,6 +50,15 @@ def move(session: AnalysisSession, key: str, items: int) -> None:
         seconds = (stage.finished_at - stage.started_at).total_seconds()
         publish(session.topic, StageEnded(stage=stage.key, seconds=round(seconds, 2)))
     stage.save(update_fields=["batches_done", "items_done", "started_at", "finished_at"])
+
+
+def leave_out(session: AnalysisSession, conversations: int) -> None:
+    """Count conversations that were deleted before they were read: over, and nobody's fault."""
+    if not conversations:
+        return
+    session.failed_count += conversations
+    session.save(update_fields=["failed_count"])
+    session.stages.filter(key="facets").update(items_done=F("items_done") + conversations)
 
 
 def tell(batch: Batch, share: float) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
-from analyses import export, plan
+from accounts.models import User
+from analyses import export, plan, services
 from analyses.models import (
     AnalysisSession,
+    Batch,
     Cluster,
     Outcome,
     SessionStatus,
 )
 from analyses.report_file import report_html
 from analyses.runner.worker import Worker
+from analyses.selectors import batches
+from core.errors import Conflict, Invalid
 from core.events import since
 from core.models import Beat
 from projects.models import Conversation, Dataset
@@ -76,6 +82,58 @@ def test_a_conversation_without_text_is_skipped_with_its_reason(
     check_books(session)
     row = table(session)[4]
     assert (row["id"], row["cluster"], row["x"], row["request"]) == ("c-4", "", "", "")
+
+
+@pytest.mark.parametrize("when", ["before", "prepare", "facets"])
+def test_a_conversation_deleted_while_an_analysis_runs_is_left_out(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    analyst: User,
+    when: str,
+) -> None:
+    """It must not be waited for: every count ends at the total. Nothing is to be tried again."""
+    dataset = talks(24)
+    session = start(dataset)
+    if when == "prepare":  # the first range is prepared, the second is not
+        batch = session.batches.order_by("seq")[0]
+        Batch.objects.filter(session=session).exclude(pk=batch.pk).update(
+            not_before=timezone.now() + timedelta(hours=1)
+        )
+        run(session, reads=False)
+        Batch.objects.update(not_before=None)
+    if when == "facets":
+        run(session, reads=False)
+        assert session.items.count() == 24
+    gone = dataset.conversations.filter(position__in=(3, 15, 16))
+    gone.update(deleted_at=timezone.now())
+    session = run(session)
+    assert (session.status, session.reason) == (SessionStatus.PARTIAL, "skipped")
+    assert (session.read_count, session.failed_count) == (21, 3)
+    left = session.items.filter(outcome=Outcome.FAILED, error_class="deleted")
+    assert sorted(left.values_list("position", flat=True)) == [3, 15, 16]
+    check_books(session)
+    (failure,) = batches.failures_of(session)
+    assert (failure.hopeless, failure.text) == (
+        True,
+        "The conversation was deleted before it was read.",
+    )
+    with pytest.raises(Conflict):
+        services.retry_failed(actor=analyst, session=session)
+    with pytest.raises(Invalid):
+        services.retry_failed(actor=analyst, session=session, positions=[15])
+
+
+def test_deleted_conversations_are_no_errors(
+    talks: Callable[..., Dataset], start: Callable[..., AnalysisSession]
+) -> None:
+    """More than one in twenty may be deleted: that stops no analysis."""
+    dataset = talks(60)
+    session = start(dataset)
+    dataset.conversations.filter(position__lt=30).update(deleted_at=timezone.now())
+    session = run(session)
+    assert (session.status, session.failed_count) == (SessionStatus.PARTIAL, 30)
+    assert (session.read_count, session.recoveries) == (30, 0)
+    check_books(session)
 
 
 def test_a_limit_reads_only_the_first(
