@@ -36,8 +36,8 @@ from providers.services import doubt_lost_calls, set_limit
 from tests.analyses import builders
 from tests.analyses.worker.conftest import model, start, talks, told
 from tests.analyses.worker.support import Told, run
+from tests.providers.books import intent
 from tests.providers.test_journal import answered, failed
-from tests.providers.test_reserving import intent
 
 __all__ = ["model", "start", "talks", "told"]
 

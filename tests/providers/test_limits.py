@@ -22,8 +22,8 @@ from providers.models import LlmAttempt, LlmCall, SpendBook, SpendLimit
 from providers.runner import DatabaseJournal
 from providers.selectors import spending
 from providers.services import forget_vectors
+from tests.providers.books import book, intent
 from tests.providers.test_journal import answered, failed, journal
-from tests.providers.test_reserving import book, intent
 
 __all__ = ["journal"]
 
