@@ -23,6 +23,23 @@ from providers.models import CallState, LlmCall
 from tests.analyses.worker.support import Told, check_books
 
 
+def postgres_error(kind: str) -> OperationalError:
+    """What Django raises for a condition of PostgreSQL's."""
+    import psycopg
+
+    error = OperationalError(kind)
+    error.__cause__ = getattr(psycopg.errors, kind)(kind)
+    return error
+
+
+def sqlite_error(code: int) -> OperationalError:
+    cause = sqlite3.OperationalError("said by SQLite")
+    cause.sqlite_errorcode = code
+    error = OperationalError("said by SQLite")
+    error.__cause__ = cause
+    return error
+
+
 class Outage:
     """A database that fails every statement between :meth:`begin` and :meth:`end`."""
 

@@ -1,32 +1,24 @@
-"""Row 6: the database is away, breaks a connection, or rolls a transaction back."""
+"""Row 6: workers while the database is away, breaks a connection, or rolls a transaction back."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import (
-    DataError,
     IntegrityError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
     connection,
 )
-from django.test import AsyncClient, Client
 
-from accounts.models import User
 from analyses import services
 from analyses.models import AnalysisSession, Batch, SessionStatus
 from analyses.runner.worker import Worker
 from core import database, heartbeat, work
 from core.models import WorkStatus
-from projects.models import Dataset, Project
+from projects.models import Dataset
 from providers.clients.scripted import Scenario
 from providers.models import ModelDeployment
 from tests.analyses.worker.support import Told, run, worker_run
@@ -36,92 +28,12 @@ from tests.faults.support import (
     forget_calls,
     gone,
     outages,
+    postgres_error,
     tick,
     told_by_page,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def postgres_error(kind: str) -> OperationalError:
-    """What Django raises for a condition of PostgreSQL's."""
-    import psycopg
-
-    error = OperationalError(kind)
-    error.__cause__ = getattr(psycopg.errors, kind)(kind)
-    return error
-
-
-def sqlite_error(code: int) -> OperationalError:
-    cause = sqlite3.OperationalError("said by SQLite")
-    cause.sqlite_errorcode = code
-    error = OperationalError("said by SQLite")
-    error.__cause__ = cause
-    return error
-
-
-# --- What passes, and what is a fault of ours ------------------------------------------------------
-
-PASSING = [
-    "DeadlockDetected",
-    "SerializationFailure",
-    "AdminShutdown",
-    "CrashShutdown",
-    "CannotConnectNow",
-    "TooManyConnections",
-    "LockNotAvailable",
-    "DiskFull",
-    "ConnectionFailure",
-    "IdleInTransactionSessionTimeout",
-    "ReadOnlySqlTransaction",
-]
-
-
-@pytest.mark.parametrize("kind", PASSING)
-def test_trouble_of_the_server_passes(kind: str) -> None:
-    assert database.passes(postgres_error(kind))
-
-
-@pytest.mark.parametrize("kind", ["UndefinedTable", "SyntaxError", "NotNullViolation"])
-def test_a_wrong_statement_does_not_pass(kind: str) -> None:
-    assert not database.passes(postgres_error(kind))
-
-
-@pytest.mark.parametrize(
-    ("code", "passes"),
-    [
-        (sqlite3.SQLITE_BUSY, True),
-        (sqlite3.SQLITE_BUSY_SNAPSHOT, True),
-        (sqlite3.SQLITE_FULL, True),
-        (sqlite3.SQLITE_IOERR_WRITE, True),
-        (sqlite3.SQLITE_READONLY_DBMOVED, True),
-        (sqlite3.SQLITE_CANTOPEN, True),
-        (sqlite3.SQLITE_ERROR, False),
-        (sqlite3.SQLITE_CORRUPT, False),
-        (sqlite3.SQLITE_CONSTRAINT_UNIQUE, False),
-    ],
-)
-def test_codes_of_sqlite(code: int, passes: bool) -> None:
-    assert database.passes(sqlite_error(code)) is passes
-
-
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
-        (InterfaceError("connection already closed"), True),
-        (OperationalError("the connection is closed"), True),
-        (IntegrityError("twice"), False),
-        (DataError("too long"), False),
-        (ProgrammingError("no such thing"), False),
-        (ValueError("not of the database"), False),
-        (None, False),
-    ],
-)
-def test_errors_without_a_cause(error: Exception | None, passes: bool) -> None:
-    assert database.passes(error) is passes
-
-
-# --- Workers ---------------------------------------------------------------------------------------
 
 
 def test_an_outage_fails_no_conversation_and_no_run(
@@ -326,89 +238,6 @@ def test_a_fault_of_ours_is_still_counted(
     tried = session.batches.filter(stage="facets")
     assert max(tried.values_list("attempt", flat=True)) >= 1
     assert "IntegrityError" in " ".join(tried.values_list("error", flat=True))
-
-
-# --- Pages -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every statement of every thread fails."""
-    from django.db.backends.utils import CursorWrapper
-
-    def broken(*_: Any, **__: Any) -> None:
-        raise gone()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CursorWrapper, "execute", broken)
-        yield
-
-
-@pytest.fixture
-def visitor(viewer: User, signed_in: Callable[[User], Client]) -> Client:
-    client = signed_in(viewer)
-    client.raise_request_exception = False
-    return client
-
-
-def test_a_page_says_what_is_safe(visitor: Client, project: Project, away: None) -> None:
-    answer = visitor.get(f"/p/{project.slug}/")
-    assert answer.status_code == 503
-    text = answer.content.decode()
-    assert "What was saved is safe" in text
-    assert "go on by themselves" in text
-    assert (answer["Retry-After"], answer["Refresh"]) == ("10", "10")
-
-
-def test_a_click_is_not_repeated_by_itself(visitor: Client, project: Project, away: None) -> None:
-    answer = visitor.post(f"/p/{project.slug}/data/upload/")
-    assert answer.status_code == 503
-    assert "Refresh" not in answer
-
-
-async def test_the_same_over_asgi(
-    viewer: User, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = AsyncClient(raise_request_exception=False)
-    await sync_to_async(client.force_login)(viewer, "django.contrib.auth.backends.ModelBackend")
-    from django.db.backends.utils import CursorWrapper
-
-    def broken(*_: Any, **__: Any) -> None:
-        raise gone()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CursorWrapper, "execute", broken)
-        answer = await client.get(f"/p/{project.slug}/")
-    assert answer.status_code == 503
-    assert "What was saved is safe" in answer.content.decode()
-
-
-def test_the_api_answers_with_a_problem(visitor: Client, away: None) -> None:
-    answer = visitor.get("/api/v1/projects")
-    assert answer.status_code == 503
-    assert answer["Content-Type"] == "application/problem+json"
-    body = answer.json()
-    assert (body["code"], body["retryable"]) == ("unavailable", True)
-    assert "safe" in body["title"]
-
-
-def test_health_tells_the_process_from_the_database(client: Client, away: None) -> None:
-    ready = client.get("/ready")
-    assert ready.status_code == 503
-    assert ready.json()["database"] is False
-    assert client.get("/live").status_code == 200
-
-
-def test_anything_else_is_still_a_fault_of_ours(
-    visitor: Client, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any, **__: Any) -> None:
-        raise RuntimeError("secret text")
-
-    monkeypatch.setattr("core.views.MigrationExecutor", broken)
-    answer = visitor.get("/ready")
-    assert answer.status_code == 500
-    assert "secret" not in answer.content.decode()
 
 
 def test_the_supervisor_says_an_outage_in_one_line(
