@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import timedelta
 
 from django.conf import settings
@@ -18,15 +19,20 @@ FRESH = timedelta(seconds=8)
 
 
 def wake_pumps() -> None:
-    """Queue as many wake-ups as there are idle workers. Call it inside the transaction."""
+    """Queue as many wake-ups as this host has idle workers. Call it inside the transaction.
+
+    Other hosts are not counted: each fills its own at the next tick of its supervisor. What waits
+    in the queue is for everybody, so however many ask, no more waits than one host can take.
+    """
     missing = settings.WORKERS - live_pumps() - q2.waiting()
     for _ in range(missing):
         q2.wake(PUMP)
 
 
 def live_pumps() -> int:
-    """How many workers hold a pump now, by their beats."""
-    fresh = Beat.objects.filter(name__startswith=BEAT, beat_at__gte=timezone.now() - FRESH)
+    """How many workers of this host hold a pump now, by their beats."""
+    here = f"{BEAT}{socket.gethostname()}:"
+    fresh = Beat.objects.filter(name__startswith=here, beat_at__gte=timezone.now() - FRESH)
     return sum(not owner_is_dead(beat.name.removeprefix(BEAT)) for beat in fresh)
 
 
