@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
 from typing import TypeVar
@@ -32,7 +32,10 @@ RENEW_EVERY = 6.0
 """Seconds between renewals; four may fail before the lease ends."""
 
 MAX_ATTEMPTS = 3
-"""Claims of one piece of work that may die before it is set aside."""
+"""Claims of one piece of work that may die before it is set aside, where nobody says otherwise."""
+
+LONGEST_WAIT = timedelta(seconds=10)
+"""The most that work waits after a death: a storm that lasts longer is no accident."""
 
 EDGES: Mapping[str, frozenset[str]] = {
     WorkStatus.PENDING: frozenset({WorkStatus.LEASED, WorkStatus.CANCELLED}),
@@ -157,12 +160,34 @@ def release(work: LeasedWork, *, wait: timedelta | None = None) -> None:
     )
 
 
-def fail(work: LeasedWork, error: str, *, wait: timedelta = timedelta(seconds=2)) -> bool:
-    """Record a failed attempt; returns whether the work is now quarantined."""
-    spent = work.attempt >= MAX_ATTEMPTS
+def wait_after(attempt: int) -> timedelta | None:
+    """How long work waits whose worker died at this attempt: none for the first deaths, which are
+    accidents, then twice as long each time."""
+    if attempt < MAX_ATTEMPTS:
+        return None
+    return min(LONGEST_WAIT, timedelta(seconds=2 ** (attempt - MAX_ATTEMPTS + 1)))
+
+
+def fail(
+    work: LeasedWork,
+    error: str,
+    *,
+    wait: timedelta = timedelta(seconds=2),
+    tries: int | None = None,
+) -> bool:
+    """Record a failed attempt; returns whether the work is now quarantined.
+
+    ``tries`` is how many deaths it may meet (:data:`MAX_ATTEMPTS`). A fault of its own weighs as
+    much as a third of them: three set it aside, for it would most likely come again.
+    """
+    tries = MAX_ATTEMPTS if tries is None else tries
+    weight = -(-tries // MAX_ATTEMPTS)
+    counted = work.attempt - 1 + weight
+    spent = counted >= tries
     _leave(
         work,
         status=WorkStatus.QUARANTINED if spent else WorkStatus.PENDING,
+        attempt=counted,
         error=error[:2000],
         not_before=None if spent else from_now(wait),
     )
@@ -176,12 +201,15 @@ def _leave(work: LeasedWork, *, status: str, **values: object) -> None:
         raise LeaseLost(f"{type(work).__name__} {work.pk} fence {work.fence}")
 
 
-def reap(leased: models.QuerySet[Work]) -> list[Work]:
+def reap(
+    leased: models.QuerySet[Work], *, tries: Callable[[Work], int] | None = None
+) -> list[Work]:
     """Take back expired leases and those of dead processes of this host.
 
-    Rows go back to waiting, or to quarantine after :data:`MAX_ATTEMPTS`; the fence grows, so that
-    a late owner cannot write. Returns the rows taken back with their new state; ``owner`` still
-    names who held them.
+    Rows go back to waiting (see :func:`wait_after`), or to quarantine after as many deaths as
+    ``tries`` allows each, by default :data:`MAX_ATTEMPTS`; the fence grows, so that a late owner
+    cannot write. Returns the rows taken back with their new state; ``owner`` still names who held
+    them.
     """
     model = leased.model
     taken: list[Work] = []
@@ -196,7 +224,8 @@ def reap(leased: models.QuerySet[Work]) -> list[Work]:
     for row in rows:
         if row.pk not in expired and not owner_is_dead(row.owner):
             continue
-        spent = row.attempt >= MAX_ATTEMPTS
+        spent = row.attempt >= (tries(row) if tries else MAX_ATTEMPTS)
+        wait = None if spent else wait_after(row.attempt)
         changed = shift(
             model._default_manager.filter(pk=row.pk, fence=row.fence),
             WorkStatus.LEASED,
@@ -204,6 +233,7 @@ def reap(leased: models.QuerySet[Work]) -> list[Work]:
             fence=F("fence") + 1,
             owner="",
             lease_until=None,
+            not_before=from_now(wait) if wait else None,
             error=f"The worker stopped {row.attempt} times." if spent else row.error,
         )
         if changed:

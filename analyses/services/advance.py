@@ -26,8 +26,6 @@ from core.models import WorkStatus
 
 __all__ = ["advance", "block", "give_up", "given_back", "locked", "saved", "set_status"]
 
-WHOLE = tuple(step.key for step in plan.STAGES if not step.ranged)
-
 
 def advance(session: AnalysisSession, *, reap: bool = True) -> None:
     """Bring a locked session to where its rows say it should be.
@@ -49,7 +47,7 @@ def advance(session: AnalysisSession, *, reap: bool = True) -> None:
 
 
 def _reap(session: AnalysisSession) -> None:
-    taken = work.reap(session.batches.all())
+    taken = work.reap(session.batches.all(), tries=quarantine.tries)
     if not taken:
         return
     recovery.note(session, taken)
@@ -106,7 +104,7 @@ def _may_go_on(session: AnalysisSession, *, thorough: bool) -> bool:
 
 def _lost_stage(session: AnalysisSession) -> tuple[str, ...]:
     """Reason and sentence when a whole stage was quarantined, else nothing."""
-    lost = session.batches.filter(status=WorkStatus.QUARANTINED, stage__in=WHOLE).first()
+    lost = session.batches.filter(status=WorkStatus.QUARANTINED, stage__in=quarantine.WHOLE).first()
     return ("stage", f"{plan.BY_KEY[lost.stage].label}: {lost.error}") if lost else ()
 
 
@@ -165,7 +163,7 @@ def give_up(batch: Batch, error: str) -> None:
     """
     with transaction.atomic():
         session = locked(batch.session_id)
-        if work.fail(batch, error):
+        if work.fail(batch, error, tries=quarantine.tries(batch)):
             batch.refresh_from_db()
             quarantine.set_aside(session, batch)
         else:

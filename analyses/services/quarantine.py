@@ -20,6 +20,18 @@ SUSPECT = work.MAX_ATTEMPTS - 1
 
 RANGED = tuple(step.key for step in plan.STAGES if step.ranged)
 
+WHOLE = tuple(step.key for step in plan.STAGES if not step.ranged)
+
+STAGE_TRIES = 8
+"""Workers that a stage on the whole analysis may lose before the analysis fails. It cannot be
+halved to find whose fault it is, and to fail costs a person's attention, so it gets more tries
+than a batch; the last of them are half a minute apart in all (``work.wait_after``)."""
+
+
+def tries(batch: Batch) -> int:
+    """How many workers a batch may lose before it is set aside."""
+    return STAGE_TRIES if batch.stage in WHOLE else work.MAX_ATTEMPTS
+
 
 def set_aside(session: AnalysisSession, batch: Batch) -> None:
     """Deal with a batch that was just quarantined.

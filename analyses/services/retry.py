@@ -83,7 +83,7 @@ def retry_failed(
 
 
 def reopen_lost(session: AnalysisSession) -> int:
-    """Give whole stages that were set aside three new tries; returns how many there are."""
+    """Give whole stages that were set aside all their tries anew; returns how many there are."""
     lost = session.batches.exclude(stage__in=RANGED).exclude(stage=plan.PREVIEW)
     return work.shift(
         lost, WorkStatus.QUARANTINED, WorkStatus.PENDING, attempt=0, not_before=None, error=""

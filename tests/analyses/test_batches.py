@@ -17,9 +17,11 @@ from analyses.models import (
     Batch,
     SessionStatus,
 )
+from analyses.services import quarantine
 from analyses.services.advance import give_up
+from analyses.services.pumps import live_pumps
 from core import work
-from core.models import Beat
+from core.models import Beat, WorkStatus
 from core.work import LeaseLost
 from projects.models import Dataset, Project
 from tests.analyses.support import claim, kinds
@@ -120,6 +122,45 @@ def test_a_whole_stage_that_keeps_failing_fails_the_analysis_and_can_be_tried_ag
     assert session.stages.get(key="cluster").opened
 
 
+def test_a_whole_stage_outlives_deaths_and_waits_longer_after_each(
+    start: Callable[..., AnalysisSession],
+) -> None:
+    session = start()
+    prepared(session)
+    for _ in range(2):
+        services.saved(claim(session, stage="facets"), lambda row: None, done=6)
+    waited = []
+    for _ in range(quarantine.STAGE_TRIES - 1):
+        die(session, stage="embed")
+        batch = session.batches.get(stage="embed")
+        assert batch.status == WorkStatus.PENDING
+        waited.append(batch.not_before is not None and batch.not_before > timezone.now())
+        session.batches.filter(stage="embed").update(not_before=None)
+    assert waited == [False] * 2 + [True] * 5
+    die(session, stage="embed")
+    session.refresh_from_db()
+    assert (session.status, session.reason) == (SessionStatus.FAILED, "stage")
+    assert session.detail == "Embed: The worker stopped 8 times."
+
+
+def test_a_fault_of_a_stage_weighs_more_than_a_death(
+    start: Callable[..., AnalysisSession],
+) -> None:
+    session = start()
+    prepared(session)
+    for _ in range(2):
+        services.saved(claim(session, stage="facets"), lambda row: None, done=6)
+    die(session, stage="embed")
+    die(session, stage="embed")
+    give_up(claim(session, stage="embed"), "MemoryError")
+    session.refresh_from_db()
+    assert session.status == SessionStatus.RUNNING
+    session.batches.filter(stage="embed").update(not_before=None)
+    give_up(claim(session, stage="embed"), "MemoryError")
+    session.refresh_from_db()
+    assert session.status == SessionStatus.FAILED
+
+
 def test_a_failure_while_pausing_is_told_and_tried_again_on_resuming(
     start: Callable[..., AnalysisSession], analyst: User
 ) -> None:
@@ -127,14 +168,14 @@ def test_a_failure_while_pausing_is_told_and_tried_again_on_resuming(
     prepared(session)
     for _ in range(2):
         services.saved(claim(session, stage="facets"), lambda row: None, done=6)
-    Batch.objects.filter(session=session, stage="embed").update(attempt=2)
+    Batch.objects.filter(session=session, stage="embed").update(attempt=quarantine.STAGE_TRIES - 1)
     batch = claim(session, stage="embed")
     services.pause(actor=analyst, session=session)
     Batch.objects.filter(pk=batch.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
     services.tick()
     session.refresh_from_db()
     assert (session.status, session.reason) == (SessionStatus.PAUSED, "stage")
-    assert session.detail == "Embed: The worker stopped 3 times."
+    assert session.detail == "Embed: The worker stopped 8 times."
     services.resume(actor=analyst, session=session)
     assert claim(session, stage="embed").attempt == 1
 
@@ -167,3 +208,18 @@ def test_waking_fills_only_what_is_idle(
     start()
     services.tick()
     assert OrmQ.objects.count() == 2
+
+
+def test_every_host_wakes_its_own_workers(
+    start: Callable[..., AnalysisSession], settings: Any
+) -> None:
+    settings.WORKERS = 2
+    for pid in (1, 2, 3):
+        Beat.objects.create(name=f"pump:elsewhere:{pid}:1", beat_at=timezone.now())
+    Beat.objects.create(name=f"pump:{ME}", beat_at=timezone.now())
+    assert live_pumps() == 1
+    start()
+    assert OrmQ.objects.count() == 1
+    for _ in range(3):
+        services.tick()
+    assert OrmQ.objects.count() == 1

@@ -196,6 +196,31 @@ def test_reap_takes_expired_leases_and_sets_aside_after_three(add: Callable[...,
     assert work.reap(Import.objects.all()) == []
 
 
+def test_work_that_may_die_more_often_waits_longer_each_time(add: Callable[..., Import]) -> None:
+    waits = [work.wait_after(attempt) for attempt in range(1, 8)]
+    seconds = [wait.total_seconds() if wait else 0 for wait in waits]
+    assert seconds == [0, 0, 2, 4, 8, 10, 10]
+    add()
+    for attempt in range(1, 6):
+        item = held("elsewhere:1:1")
+        assert item.attempt == attempt
+        expire(item)
+        (back,) = work.reap(Import.objects.all(), tries=lambda row: 5)
+        assert (back.not_before is not None) is (attempt in {3, 4})
+        Import.objects.update(not_before=None)
+    assert back.status == WorkStatus.QUARANTINED
+
+
+def test_a_fault_weighs_as_much_as_a_third_of_the_deaths(add: Callable[..., Import]) -> None:
+    add()
+    for attempt, spent in ((3, False), (6, False), (9, True)):
+        item = held()
+        assert work.fail(item, "broken", tries=8) is spent
+        Import.objects.update(not_before=None)
+        item.refresh_from_db()
+        assert item.attempt == attempt
+
+
 def test_reap_takes_at_once_what_a_dead_process_of_this_host_held(
     add: Callable[..., Import],
 ) -> None:
