@@ -307,6 +307,8 @@ class Adversary:
             return False
         if not self._freeze(members):
             return False
+        if host == "main":
+            self.sampler.web_is_frozen()
         claims = [row for row in self.sampler.look() if pid_of(row[2]) in pids]
         one = Frozen(host, time.monotonic(), claims, sorted(pids))
         self.frozen.append(one)

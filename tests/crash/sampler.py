@@ -63,6 +63,11 @@ class Sampler(threading.Thread):
             kill = self.web_kills.pop()
             kill.seconds = time.monotonic() - kill.at
 
+    def web_is_frozen(self):
+        """Its host stands still: a web process that was killed before cannot come back."""
+        for kill in list(self.web_kills):
+            kill.disturbed = True
+
     def look(self):
         """Who holds what, now."""
         held = self._stack.rows(
