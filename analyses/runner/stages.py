@@ -5,9 +5,11 @@ A handler loads inputs in the database thread, runs the stage, and saves under t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
@@ -30,7 +32,11 @@ from analyses.pipeline.records import (
 from analyses.runner import finals, previews, saving
 from analyses.runner.job import Handler, Job
 from analyses.runner.sources import read_rows, rows_by_node, sources
+from core.figures import count_of
 from providers.services import forget_vectors
+
+REFUSED = " could not be embedded by the provider; the clusters are without."
+"""How the warning about texts ends that a provider refuses."""
 
 
 async def prepare(job: Job) -> None:
@@ -56,12 +62,22 @@ async def embed(job: Job) -> None:
     else:
         vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
     path = artifacts.write_array(job.session, ArtifactKind.VECTORS, job.batch.fence, vectors)
+    refused = 0 if job.ports.local_vectors else _refused(texts, vectors)
 
     def write(session: AnalysisSession) -> None:
         artifacts.point(session, ArtifactKind.VECTORS, path, len(vectors))
         forget_vectors(session.pk)
+        session.warnings = [one for one in session.warnings if not one.endswith(REFUSED)]
+        session.warnings += [f"{count_of(refused, 'conversation')}{REFUSED}"] if refused else []
+        session.save(update_fields=["warnings"])
 
     await job.save(write)
+
+
+def _refused(texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> int:
+    """How many texts the provider gave no vector for; blank ones are asked of nobody."""
+    zero = np.flatnonzero(~vectors.any(axis=1))
+    return sum(bool(texts[row].strip()) for row in zero.tolist())
 
 
 async def cluster(job: Job) -> None:

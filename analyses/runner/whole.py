@@ -17,6 +17,7 @@ from analyses.models import AnalysisSession, ArtifactKind, Batch
 from analyses.pipeline.base import Stopped
 from analyses.plan import PREVIEW, RunParams
 from analyses.runner import ports as port_factory
+from analyses.runner.embedding import Sparing
 from analyses.runner.endings import Run
 from analyses.runner.job import Job
 from analyses.runner.outage import Sheltered
@@ -97,7 +98,7 @@ async def perform(
 ) -> None:
     """Run the stage's handler. A stop leaves calls that are out to end, so that none is lost."""
     chat = Sheltered(ports.chat, ports.chat)
-    embed: Any = Sheltered(ports.embed)
+    embed: Any = Sheltered(ports.embed if ports.local_vectors else Sparing(ports.embed))
     context = port_factory.context(
         session,
         replace(ports, chat=chat, embed=embed),

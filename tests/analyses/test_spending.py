@@ -129,12 +129,12 @@ def test_calls_of_a_dead_worker_are_in_doubt_in_the_moment_in_which_that_is_told
 ) -> None:
     """One tick, and the notice, the analysis and its calls agree. An older doubt is no news."""
     gone = f"{socket.gethostname()}:4194305:1"
-    old = of(session, "old", 1, owner=gone)
+    old = of(session, "c", 1, owner=gone)
     journal.write([old])
     journal.write([failed(old, in_doubt=True)])
     known = counted(session).in_doubt
     cut = [of(session, key, n, owner=gone) for n, key in enumerate("ab", 2)]
-    journal.write([*cut, of(session, "other", 4, owner="elsewhere:1:1")])
+    journal.write([*cut, of(session, "d", 4, owner="elsewhere:1:1")])
     out = LlmCall.objects.filter(state=CallState.SENT, owner=gone)
     held = sum(row.reserved for row in out)
     assert held > 0

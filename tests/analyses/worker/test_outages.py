@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from analyses import services
-from analyses.models import AnalysisSession, Outcome, SessionStatus
+from analyses import artifacts, services
+from analyses.models import AnalysisSession, ArtifactKind, Outcome, SessionStatus
 from analyses.runner import outage
 from analyses.runner.worker import Worker
 from analyses.selectors import mapdata, tree
+from analyses.selectors.notices import notice_of
 from core.models import WorkStatus
 from projects.models import Dataset
 from providers.clients.scripted import Act, Scenario, Step
-from providers.models import LlmCall, ModelDeployment
+from providers.gateway.dispatch import SystemClock
+from providers.gateway.retry import RetryPolicy
+from providers.models import CallState, LlmCall, ModelDeployment
 from tests.analyses.worker.support import Told, check_books, picture, run, worker_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -28,6 +34,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analyses.runner.reading.AGAIN", (0.05, 0.1))
+    monkeypatch.setattr("providers.gateway.gateway.RetryPolicy", partial(RetryPolicy, base=0.02))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +72,51 @@ def test_an_outage_fails_no_conversation_and_ends_by_itself(
     assert session.status == SessionStatus.COMPLETED
     check_books(session)
     assert session.read_count == 40
+
+
+@pytest.mark.parametrize("retry_after", [60, 30])
+def test_a_rate_limit_for_everything_is_waited_out(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    retry_after: float,
+) -> None:
+    """The server sends everybody away for a minute, again and again: nothing fails by that."""
+
+    async def sleep(clock: SystemClock, seconds: float) -> None:
+        """A minute passes at once; every caller has its own."""
+        passed.set(passed.get() + seconds)
+        await asyncio.sleep(0)
+
+    passed = ContextVar("passed", default=0.0)
+    monkeypatch.setattr(SystemClock, "monotonic", lambda clock: passed.get())
+    monkeypatch.setattr(SystemClock, "sleep", sleep)
+    away = Step(act=Act.RATE_LIMIT, retry_after=retry_after)
+    told.play(Scenario(opening=(Step(),) * 12, mix=(away,)))
+    session = run(start(talks(40), chat=model))
+    for blocks in (1, 2):
+        assert (session.status, session.reason) == (SessionStatus.BLOCKED, "provider")
+        assert "rate limit" in session.detail
+        assert session.blocks == blocks
+        assert session.retry_at is not None
+        assert timedelta(0) < session.retry_at - timezone.now() < timedelta(minutes=2)
+        notice = notice_of(session)
+        assert notice is not None
+        assert "Tried again " in notice.text
+        assert not session.items.filter(outcome=Outcome.FAILED).exists()
+        assert not session.batches.filter(status=WorkStatus.LEASED).exists()
+        assert not LlmCall.objects.filter(state__in=(CallState.SENT, CallState.DOUBT)).exists()
+        before = told.requests
+        services.tick()  # its time has not come
+        assert run(session).status == SessionStatus.BLOCKED
+        assert told.requests == before
+        session = again(session)
+    told.play(Scenario())
+    session = again(session)
+    assert (session.status, session.failed_count) == (SessionStatus.COMPLETED, 0)
+    check_books(session)
 
 
 def again(session: AnalysisSession) -> AnalysisSession:
@@ -118,6 +170,64 @@ def test_a_conversation_that_trips_the_server_alone_is_skipped(
     failed = session.items.get(outcome=Outcome.FAILED)
     assert (failed.position, failed.error_class) == (7, "server")
     check_books(session)
+
+
+@pytest.mark.parametrize("act", [Act.SERVER_ERROR, Act.CONTENT_FILTER])
+def test_a_text_that_is_never_embedded_spoils_no_other(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    act: Act,
+) -> None:
+    """The provider embeds everything else: the analysis neither waits for ever nor fails."""
+    vectors = ModelDeployment.objects.create(
+        provider=model.provider, model="scripted-vectors", embeds=True
+    )
+    step = told.client.script.next_step
+    dataset = talks(30)
+    session = start(dataset, embedding=vectors)
+    run(session, skip=frozenset({"embed"}))
+    row = session.items.get(position=7)
+    row.text = "the one text that no server takes"
+    row.save()
+
+    def trips(body: Any) -> Step:
+        return Step(act=act) if row.text in body.get("input", ()) else step(body)
+
+    told.client.script.next_step = trips  # type: ignore[method-assign]
+    session = run(session)
+    assert (session.status, session.failed_count) == (SessionStatus.COMPLETED, 0), session.detail
+    assert "1 conversation could not be embedded" in " ".join(session.warnings)
+    check_books(session)
+    found = artifacts.load(session, ArtifactKind.VECTORS)
+    assert found is not None
+    assert [int(place) for place in np.flatnonzero(~np.asarray(found).any(axis=1))] == [7]
+    assert not row.memberships.filter(cluster__provisional=False).exists()
+
+
+@pytest.mark.parametrize(
+    ("act", "end"),
+    [(Act.SERVER_ERROR, ("blocked", "provider")), (Act.CONTENT_FILTER, ("failed", "stage"))],
+)
+def test_a_provider_that_embeds_nothing_is_no_matter_of_single_texts(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    act: Act,
+    end: tuple[str, str],
+) -> None:
+    vectors = ModelDeployment.objects.create(
+        provider=model.provider, model="scripted-vectors", embeds=True
+    )
+    told.play(Scenario(mix=(Step(act=act),)))
+    session = start(talks(12), embedding=vectors)
+    for _ in range(3):
+        session.batches.update(not_before=None)
+        session = run(session)
+    assert (session.status, session.reason) == end
+    assert told.requests < 40
 
 
 def test_only_what_one_conversation_can_cause_is_asked_about() -> None:
