@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +288,31 @@ def test_what_had_ended_is_live_again_when_it_is_retried(
     signed.keyboard.press("p")
     signed.wait_for_selector("#live-status .pill.warn:has-text('Paused')")
     assert signed.evaluate("window.sameDocument")
+
+
+# --- Room -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_filters_lie_side_by_side(
+    place: tuple[str, dict[str, int]], signed: Any, width: int
+) -> None:
+    site, numbers = place
+    signed.set_viewport_size({"width": width, "height": 900})
+    signed.goto(f"{site}/p/northwind/analyses/{numbers['complete']}/explore/")
+    boxes = [one.bounding_box() for one in signed.locator("#filters .pick > summary").all()]
+    assert len(boxes) > 3
+    for left, right in pairwise(boxes):
+        apart = left["x"] + left["width"] <= right["x"]
+        assert apart or left["y"] + left["height"] <= right["y"]
+
+
+def test_a_long_project_name_stays_in_the_sidebar(
+    place: tuple[str, dict[str, int]], signed: Any
+) -> None:
+    site, _ = place
+    signed.goto(f"{site}/p/northwind/")
+    signed.evaluate("document.querySelector('.proj b').textContent = 'A very long name '.repeat(9)")
+    name = signed.locator(".switcher .proj b").bounding_box()
+    side = signed.locator("#side").bounding_box()
+    assert name["x"] + name["width"] < side["x"] + side["width"]
