@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -107,15 +108,29 @@ def test_naming_tells_how_far_it_is(
     told: Told,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """However slow the machine: the server names two, then waits until that was told."""
     monkeypatch.setattr("analyses.runner.worker.HOUSEKEEPING", 0.05)
-    told.play(Scenario(latency=0.3))
-    session = run(start(talks(60), chat=model, params={"clusters": 12}))
+    session = start(talks(60), chat=model, params={"clusters": 12})
+    answer, asked = told.client.chat, itertools.count()
+
+    def far() -> list[int]:
+        return [
+            row["payload"]["done"]
+            for row in since(session.topic, 0, limit=5000)
+            if row["kind"] == "progress" and row["payload"]["stage"] == "name"
+        ]
+
+    async def stepwise(*given: Any) -> Any:
+        if await asyncio.to_thread(leased, session, "name"):
+            before = next(asked)
+            while len(await asyncio.to_thread(far)) < before // 2:
+                await asyncio.sleep(0.02)
+        return await answer(*given)
+
+    monkeypatch.setattr(told.client, "chat", stepwise)
+    session = run(session)
     assert session.status == SessionStatus.COMPLETED
-    done = [
-        row["payload"]["done"]
-        for row in since(session.topic, 0, limit=5000)
-        if row["kind"] == "progress" and row["payload"]["stage"] == "name"
-    ]
+    done = far()
     assert len(done) >= 3
     assert done == sorted(done)
     assert done[-1] == 100
