@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,12 @@ UPLOAD_LIMIT = 2 * 1000**3
 
 CHUNK = 1024 * 1024
 RUN_IMPORT = "projects.tasks.run_import"
+
+PART = ".part"
+"""How names of uploads end that are still being taken."""
+
+PART_KEPT_FOR = 24 * 3600
+"""Seconds after the last byte for which a part of an upload is left alone."""
 
 CLEARED = 1000
 """Conversations removed with one statement."""
@@ -125,7 +133,7 @@ def _keep(file: UploadedFile[Any] | Path) -> tuple[str, int, str]:
     The name appears with the last byte, so that no part of a file is ever taken for a whole one.
     """
     target = uploads() / secrets.token_hex(16)
-    draft = target.with_suffix(".part")
+    draft = target.with_suffix(PART)
     given = file.stat().st_size if isinstance(file, Path) else file.size or 0
     if not disks.has_room(target.parent, ahead=given):
         raise AppError("disk_full", status=507, retryable=True)
@@ -143,6 +151,20 @@ def _keep(file: UploadedFile[Any] | Path) -> tuple[str, int, str]:
     finally:
         draft.unlink(missing_ok=True)
     return f"uploads/{target.name}", size, digest
+
+
+def remove_unfinished() -> int:
+    """Remove uploads that nobody wrote to for a day; returns how many.
+
+    A process that is killed while it takes an upload leaves the part it had.
+    """
+    count = 0
+    for part in uploads().glob(f"*{PART}"):
+        with contextlib.suppress(FileNotFoundError):  # it ended, or another supervisor was faster
+            if time.time() - part.stat().st_mtime > PART_KEPT_FOR:
+                part.unlink()
+                count += 1
+    return count
 
 
 def _copy(chunks: Iterable[bytes], target: Path) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from core.jobs import registry
 from core.models import WorkStatus
 from projects.events import JobEnded
 from projects.models import Import, Job
-from projects.services.imports import RUN_IMPORT, set_aside
+from projects.services.imports import RUN_IMPORT, remove_unfinished, set_aside
 from projects.services.jobs import RUN_JOB, end_if_waiting
 
 SWEEP_EVERY = 60.0
@@ -62,5 +62,6 @@ def sweep(*, now: bool = False) -> None:
     if not now and time.monotonic() - _swept < SWEEP_EVERY:
         return
     _swept = time.monotonic()
+    remove_unfinished()
     for kind in registry.kinds():
         kind.sweep()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.faults.support import tick
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+DAY = 24 * 3600
 LINES = b'{"messages": [{"role": "user", "content": "Hello there"}]}\n' * 3
 
 
@@ -118,3 +121,20 @@ def test_a_result_that_is_gone_is_made_again(
     check_books(session)
     assert picture(session) == expected
     assert not Artifact.objects.filter(session=session, path__in=lost).exists()
+
+
+def test_what_a_killed_upload_left_is_removed_after_a_day(
+    analyst: User, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = sent(analyst, project, LINES)
+    folder = projects.uploads()
+    left, going = folder / "left.part", folder / "going.part"
+    for path, age in ((left, DAY + 60), (going, DAY - 60), (projects.stored(record), 9 * DAY)):
+        path.write_bytes(LINES)
+        os.utime(path, (time.time() - age, time.time() - age))
+    monkeypatch.setattr("projects.services.ticking._swept", float("-inf"))
+    projects.tick()
+    assert not left.exists()
+    assert going.exists(), "somebody may still be sending it"
+    assert projects.stored(record).exists()
+    going.unlink()
