@@ -89,7 +89,9 @@ function selectOnMap(move) {
   view.map.setLasso(new URL(location.href).searchParams.get('lasso') || '');
   const legend = one('#map-key');
   legend.hidden = key === null;
-  one('i', legend).style.background = `var(--c${one('#sel').dataset.hue || 10})`;
+  const hue = `var(--c${one('#sel').dataset.hue || 10})`;
+  one('i', legend).style.background = hue;
+  one('.tint', legend).style.background = `color-mix(in srgb, ${hue} 40%, var(--surface))`;
   if (changed && move) view.map.showSelection();
 }
 
