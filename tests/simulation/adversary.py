@@ -23,8 +23,8 @@ TICK = 5.0
 PATIENCE = 3600.0
 """Seconds after the last obstacle within which everything has to end."""
 
-MOST_STEPS = 30_000
-"""Steps of a fair schedule."""
+MOST_STEPS = 10_000
+"""Steps of a fair schedule: ten times what the longest takes."""
 
 WEIGHTS = {
     "turn": 30.0,
