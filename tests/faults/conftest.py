@@ -13,4 +13,4 @@ __all__ = ["model", "start", "talks", "told"]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that is away is asked again at once."""
     monkeypatch.setattr("analyses.runner.patience.AWAY_POLL", 0.02)
-    monkeypatch.setattr("tests.analyses.worker.support.LIMIT", 25.0)
+    monkeypatch.setattr("tests.analyses.worker.support.LIMIT", 120.0)

@@ -101,7 +101,7 @@ def test_an_outage_longer_than_the_leases_ends_the_worker_and_not_the_run(
             while told.requests < 10:
                 await asyncio.sleep(0.01)
             outage.away.set()
-            await asyncio.wait_for(running, 20)
+            await asyncio.wait_for(running, 100)
 
         worker_run(disturbed())
         assert outage.refused
