@@ -172,6 +172,7 @@ def lost_without_doubt() -> Iterator[None]:
     def lose(self: Any, call: LlmCall) -> None:
         self._release(call)
         call.state = CallState.FAILED
+        self._touch(call)
 
     with patch.object(journal._Group, "_lose", lose):
         yield
@@ -198,15 +199,15 @@ class Hunt:
 
 
 MUTANTS: dict[str, Hunt] = {
-    "no fence on finish": Hunt(no_fence_on_finish, "racing"),
-    "no reap under pause or cancel": Hunt(no_reap_while_stopping, "restless", 24),
+    "no fence on finish": Hunt(no_fence_on_finish, "racing", 24),
+    "no reap under pause or cancel": Hunt(no_reap_while_stopping, "restless", 54),
     "attempt counted at finish": Hunt(attempt_counted_at_finish, "deadly", 12),
     "event outside the transaction": Hunt(event_outside_the_transaction, "even", 1),
-    "numbers from a sequence": Hunt(numbers_from_a_sequence, "deadly", 12),
-    "self-fence off": Hunt(no_self_fence, "racing", 11),
+    "numbers from a sequence": Hunt(numbers_from_a_sequence, "deadly", 17),
+    "self-fence off": Hunt(no_self_fence, "racing", 15),
     "reservation not freed": Hunt(reservation_not_freed, "even"),
-    "sent ignored": Hunt(sent_ignored, "racing", 7),
-    "lost call not in doubt": Hunt(lost_without_doubt, "deadly", 39),
+    "sent ignored": Hunt(sent_ignored, "racing", 18),
+    "lost call not in doubt": Hunt(lost_without_doubt, "deadly", 46),
     "not sent, yet billed": Hunt(not_sent_billed, "outage"),
 }
 
