@@ -68,7 +68,7 @@ crash-sqlite: dev-environment
 	@$(PYTEST) -m crash $(ARGS)
 
 crash-postgres: dev-environment
-	@.ci/with-postgres $(PYTEST) -m crash tests/crash/test_loop.py $(ARGS)
+	@.ci/with-postgres $(PYTEST) -m crash tests/crash/test_loop.py::test_any_number_of_kills_loses_nothing $(ARGS)
 
 simulate: dev-environment ## play bad schedules for SIMULATE_SECONDS=60, and look for faults put in on purpose
 	@SIMULATE_SECONDS=$(SIMULATE_SECONDS) SIMULATE_SEED=$(SIMULATE_SEED) $(PYTEST) -s tests/simulation $(ARGS)

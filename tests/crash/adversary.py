@@ -1,8 +1,6 @@
 """Kills and freezes processes of a stack at work, from a seed, and keeps book of it."""
 
-import contextlib
 import random
-import signal
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -305,7 +303,7 @@ class Adversary:
         pids = {one.pid for one in tree["child"]}
         if not any(pid_of(owner) in pids for _, _, owner in self.sampler.look()):
             return False
-        if not self._freeze(members):
+        if not self.stack.freeze(members):
             return False
         if host == "main":
             self.sampler.web_is_frozen()
@@ -315,24 +313,6 @@ class Adversary:
         self._note("frozen")
         self.workers_lost += 2
         return True
-
-    def _freeze(self, members):
-        """SIGSTOP, outside of a write to SQLite, which on one machine would stop everybody."""
-        for _ in range(20):
-            for one in members:
-                with contextlib.suppress(psutil.Error):
-                    one.send_signal(signal.SIGSTOP)
-            if self.stack.database.writable():
-                return True
-            self._continue(members)
-            time.sleep(0.05)
-        return False
-
-    @staticmethod
-    def _continue(members):
-        for one in members:
-            with contextlib.suppress(psutil.Error):
-                one.send_signal(signal.SIGCONT)
 
     def _thaw(self):
         """Let a host go on once its leases have ended and others have taken its work."""
@@ -347,4 +327,4 @@ class Adversary:
             tree = self.stack.tree(one.host)
             one.until = time.monotonic()
             one.woken = datetime.now(UTC)
-            self._continue([process for some in tree.values() for process in some])
+            self.stack.go_on([process for some in tree.values() for process in some])

@@ -68,7 +68,7 @@ def disturb(stack, kills, capsys, **options):
     return book
 
 
-@pytest.mark.parametrize("stack", [{"limit": None if KILLS > SMOKE else 600}], indirect=True)
+@pytest.mark.parametrize("stack", [{"limit": None if KILLS > SMOKE else 400}], indirect=True)
 def test_any_number_of_kills_loses_nothing(stack, capsys):
     book = disturb(stack, KILLS, capsys)
     wrong = broken(book)
