@@ -248,9 +248,7 @@ TABLE: dict[str, list[Access]] = {
     ],
     "api/v1/limits": [
         Access("GET", (401, 404, 200, 403, 403, 200)),
-        Access(
-            "PUT", (401, 404, 200, 403, 403, 200), body={"period": "day", "amount": "5"}
-        ),
+        Access("PUT", (401, 404, 200, 403, 403, 200), body={"period": "day", "amount": "5"}),
     ],
     "api/v1/templates": [Access("GET", (401, 200, 200, 200, 200, 200))],
     "api/v1/projects/<slug:slug>/sessions": [

@@ -104,7 +104,12 @@ class Recluster(Kind):
         """Size and floor."""
         return [
             Field("s.clusters", "Base clusters", "number", hint="Left empty, as before."),
-            Field("s.floor", "Smallest cluster shown", "number", hint="In conversations. Left empty, as before."),
+            Field(
+                "s.floor",
+                "Smallest cluster shown",
+                "number",
+                hint="In conversations. Left empty, as before.",
+            ),
         ]
 
     @override

@@ -6,7 +6,8 @@ import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -57,6 +58,21 @@ class Told:
 
     def play(self, scenario: Scenario) -> None:
         self.client = ScriptedClient(scenario)
+
+    @contextmanager
+    def silent_from(self, number: int) -> Iterator[None]:
+        """From this request on nothing is answered, so that calls are out at a kill."""
+        answer = self.client.chat
+
+        async def silent(*args: Any) -> Any:
+            found = await answer(*args)
+            if self.requests >= number:
+                await asyncio.Event().wait()
+            return found
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.client, "chat", silent)
+            yield
 
     @property
     def requests(self) -> int:

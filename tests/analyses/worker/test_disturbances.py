@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -116,6 +117,10 @@ def test_a_stop_keeps_what_was_read(
     assert len(table(session)) == session.items.count()
 
 
+DEAD = f"{socket.gethostname()}:999999999:1"
+"""The name of a process of this host that is gone, so that nobody waits for its calls."""
+
+
 class Killed(BaseException):
     """The process is gone."""
 
@@ -160,10 +165,11 @@ def test_a_killed_worker_changes_nothing(
 ) -> None:
     dataset, expected, calls = undisturbed
     session = start(dataset, chat=model)
-    kill(session, lambda: told.requests >= after)
+    with told.silent_from(after), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("analyses.runner.ports.owner_name", lambda: DEAD)
+        kill(session, lambda: told.requests >= after)
     assert session.batches.filter(status=WorkStatus.LEASED).exists()
     sent = LlmCall.objects.filter(state=CallState.SENT).count()
-    monkeypatch.setattr("analyses.runner.ports.owner_name", lambda: "elsewhere:2:2")
     services.tick()
     session = run(session)
     assert session.status == SessionStatus.COMPLETED, session.detail
