@@ -24,9 +24,15 @@ def root() -> Path:
     return Path(settings.ARTIFACTS_ROOT)
 
 
-def write_array(session: AnalysisSession, kind: str, fence: int, array: npt.NDArray[Any]) -> str:
-    """Write an array beside its final name, then move it there; returns the path to point at."""
-    path = _place(session, f"{kind}-{fence}.npy")
+def write_array(
+    session: AnalysisSession, kind: str, mark: int | str, array: npt.NDArray[Any]
+) -> str:
+    """Write an array beside its final name, then move it there; returns the path to point at.
+
+    ``mark`` names the claim that writes (:attr:`analyses.models.Batch.mark`), so that no writer
+    can touch the file that another one was pointed at.
+    """
+    path = _place(session, f"{kind}-{mark}.npy")
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
@@ -34,19 +40,19 @@ def write_array(session: AnalysisSession, kind: str, fence: int, array: npt.NDAr
 
 
 def write_bundle(
-    session: AnalysisSession, kind: str, fence: int, **arrays: npt.NDArray[Any]
+    session: AnalysisSession, kind: str, mark: int | str, **arrays: npt.NDArray[Any]
 ) -> str:
     """Write several arrays as one ``.npz`` file."""
-    path = _place(session, f"{kind}-{fence}.npz")
+    path = _place(session, f"{kind}-{mark}.npz")
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return _settle(temporary, path)
 
 
-def write_json(session: AnalysisSession, kind: str, fence: int, data: Any) -> str:
+def write_json(session: AnalysisSession, kind: str, mark: int | str, data: Any) -> str:
     """Write a JSON document."""
-    path = _place(session, f"{kind}-{fence}.json")
+    path = _place(session, f"{kind}-{mark}.json")
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
     return _settle(temporary, path)

@@ -35,6 +35,11 @@ class Batch(LeasedWork):
     def __str__(self) -> str:
         return f"{self.stage} {self.seq}"
 
+    @property
+    def mark(self) -> str:
+        """Names this claim among all of the stage, for its files: the batch, then the fence."""
+        return f"{self.seq}-{self.fence}"
+
 
 class Outcome(models.TextChoices):
     """What became of a conversation in an analysis."""

@@ -154,7 +154,7 @@ async def report(job: Job) -> None:
     inputs = await job.db(_report_inputs, job.session)
     (card,) = await job.records(ReportStage(), inputs)
     path = artifacts.write_json(
-        job.session, ArtifactKind.REPORT, job.batch.fence, dict(card.figures)
+        job.session, ArtifactKind.REPORT, job.batch.mark, dict(card.figures)
     )
     await job.save(lambda session: artifacts.point(session, ArtifactKind.REPORT, path))
 

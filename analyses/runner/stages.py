@@ -61,7 +61,7 @@ async def embed(job: Job) -> None:
         vectors = parts[0]
     else:
         vectors = np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
-    path = artifacts.write_array(job.session, ArtifactKind.VECTORS, job.batch.fence, vectors)
+    path = artifacts.write_array(job.session, ArtifactKind.VECTORS, job.batch.mark, vectors)
     refused = 0 if job.ports.local_vectors else _refused(texts, vectors)
 
     def write(session: AnalysisSession) -> None:
@@ -85,9 +85,9 @@ async def cluster(job: Job) -> None:
     vectors = await job.db(artifacts.load, job.session, ArtifactKind.VECTORS)
     stage = ClusterStage(ClusterParams(k=job.params.clusters))
     (found,) = await job.records(stage, np.asarray(vectors))
-    fence = job.batch.fence
-    labels = artifacts.write_array(job.session, ArtifactKind.LABELS, fence, found.labels)
-    centres = artifacts.write_array(job.session, ArtifactKind.CENTROIDS, fence, found.centroids)
+    mark = job.batch.mark
+    labels = artifacts.write_array(job.session, ArtifactKind.LABELS, mark, found.labels)
+    centres = artifacts.write_array(job.session, ArtifactKind.CENTROIDS, mark, found.centroids)
 
     def write(session: AnalysisSession) -> None:
         artifacts.point(session, ArtifactKind.LABELS, labels, len(found.labels))
@@ -115,7 +115,7 @@ async def name(job: Job) -> None:
         }
         for _, text in sorted(latest.items())
     ]
-    path = artifacts.write_json(job.session, ArtifactKind.NAMES, job.batch.fence, data)
+    path = artifacts.write_json(job.session, ArtifactKind.NAMES, job.batch.mark, data)
     await job.save(lambda session: artifacts.point(session, ArtifactKind.NAMES, path, len(data)))
 
 
@@ -131,7 +131,7 @@ async def hierarchy(job: Job) -> None:
     )
     nodes: list[TreeNode] = await job.records(HierarchyStage(), inputs)
     data = [finals.node_to_json(node) for node in nodes]
-    path = artifacts.write_json(job.session, ArtifactKind.TREE, job.batch.fence, data)
+    path = artifacts.write_json(job.session, ArtifactKind.TREE, job.batch.mark, data)
     await job.save(lambda session: artifacts.point(session, ArtifactKind.TREE, path, len(data)))
 
 
@@ -141,7 +141,7 @@ async def draw_map(job: Job) -> None:
     themes = await job.db(_themes, job.session, len(vectors))
     inputs = MapInputs(vectors=vectors, labels=themes)
     (layout,) = await job.records(MapStage(), inputs)
-    path = artifacts.write_array(job.session, ArtifactKind.MAP, job.batch.fence, to_u16(layout.xy))
+    path = artifacts.write_array(job.session, ArtifactKind.MAP, job.batch.mark, to_u16(layout.xy))
 
     def write(session: AnalysisSession) -> None:
         artifacts.point(session, ArtifactKind.MAP, path, len(layout.xy))

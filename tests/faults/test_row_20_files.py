@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -106,12 +106,12 @@ def test_a_result_that_is_gone_is_made_again(
         real(row, what, path, *args)
         if what == kind and not lost:
             lost.append(path)
-            Path(artifacts.storage().path(path)).unlink()
+            (artifacts.root() / path).unlink()
 
     for place in ("analyses.artifacts.point", "analyses.runner.saving.artifacts.point"):
         monkeypatch.setattr(place, point)
-    monkeypatch.setattr("analyses.runner.whole.ELSEWHERE", __import__("datetime").timedelta(0))
-    monkeypatch.setattr("analyses.runner.whole.BESIDE", __import__("datetime").timedelta(0))
+    monkeypatch.setattr("analyses.runner.whole.ELSEWHERE", timedelta(0))
+    monkeypatch.setattr("analyses.runner.whole.BESIDE", timedelta(0))
     for _ in range(6):
         session = run(tick(session))
         if session.ended:
