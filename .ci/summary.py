@@ -18,6 +18,7 @@ REPORTS = {
     "tests with Redis": "redis",
     "crash tests": "crash",
     "crash tests on PostgreSQL": "crash-postgres",
+    "simulation": "simulation",
     "browser tests": "browser",
 }
 
