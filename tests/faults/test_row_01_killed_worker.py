@@ -90,8 +90,8 @@ def test_before_the_intent_nothing_happened(
     out = LlmCall.objects.filter(state=CallState.SENT).count()
     assert out <= 1
     session = resumed(session)
-    assert twice(told) == out
-    assert run_json(session)["repeated_calls"] == out
+    # Its answer may have been kept at the last moment; then it is not asked again.
+    assert twice(told) == run_json(session)["repeated_calls"] <= out
 
 
 def test_after_the_intent_it_is_in_doubt(

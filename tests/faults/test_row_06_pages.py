@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient, Client
 
 from accounts.models import User
@@ -57,6 +58,8 @@ async def test_the_same_over_asgi(
     viewer: User, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = AsyncClient(raise_request_exception=False)
+    # An earlier row may have ended the connection that this thread kept.
+    await sync_to_async(connections.close_all)()
     await sync_to_async(client.force_login)(viewer, "django.contrib.auth.backends.ModelBackend")
     from django.db.backends.utils import CursorWrapper
 
