@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from django.db.models import Q, Sum
 from django.utils import timezone
@@ -15,6 +15,9 @@ from core.events import publish
 from core.models import WorkStatus
 from providers.models import CallState, LlmAttempt, LlmCall
 from providers.services.lost import LOST
+
+CENT = Decimal("0.01")
+"""What a bound is rounded up to, so that it stays one."""
 
 
 def note(session: AnalysisSession, taken: Sequence[Batch]) -> None:
@@ -77,7 +80,7 @@ def sentence(found: dict[str, object]) -> str:
     if calls:
         most = Decimal(str(found["doubt_cost"]))
         cost = f"{figures.count_of(calls, 'call')} cut off on the way may be paid twice" + (
-            f", at most US$ {most:.2g}." if most else "."
+            f", at most {figures.money(most.quantize(CENT, ROUND_UP))}." if most else "."
         )
     verb = "is" if again <= 1 else "are"
     return f"A worker stopped. {kept} kept. {repeated} {verb} taken up again. {cost}"

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from accounts.models import Workspace
+from core.figures import money
 from providers.models import Period, SpendBook, SpendLimit
 
 PERIODS: dict[str, tuple[str, ...]] = {
@@ -79,15 +80,8 @@ class LimitState:
 
     @property
     def text(self) -> str:
-        """For example "US$ 8.10 of US$ 10.00 this month"."""
-        return f"{dollars(self.used)} of {dollars(self.amount)} {WHEN[self.period]}"
-
-
-def dollars(amount: Decimal) -> str:
-    """US dollars to the cent; small amounts keep two digits that say something."""
-    if 0 < amount < Decimal("0.01"):
-        return f"US$ {amount:.2g}" if amount >= Decimal("0.0001") else "under US$ 0.0001"
-    return f"US$ {amount:,.2f}"
+        """For example "$8.10 of $10.00 this month"."""
+        return f"{money(self.used)} of {money(self.amount)} {WHEN[self.period]}"
 
 
 def limit_states(scopes: Sequence[str]) -> list[LimitState]:
@@ -164,15 +158,15 @@ class Spending:
         """What the sum consists of, in words."""
         sums = self.sums
         return (
-            f"{dollars(sums.spent)} settled, {dollars(sums.doubt)} in doubt, "
-            f"{dollars(sums.reserved)} set aside for calls now out."
+            f"{money(sums.spent)} settled, {money(sums.doubt)} in doubt, "
+            f"{money(sums.reserved)} set aside for calls now out."
         )
 
     @property
     def text(self) -> str:
-        """For example "US$ 8.10 of US$ 10.00"."""
-        used = dollars(self.sums.used)
-        return used if self.limit is None else f"{used} of {dollars(self.limit)}"
+        """For example "$8.10 of $10.00"."""
+        used = money(self.sums.used)
+        return used if self.limit is None else f"{used} of {money(self.limit)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from django.utils import timezone
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
 from core.errors import Invalid, NotFound
+from core.figures import money
 from providers.models import Period, SpendLimit
 from providers.selectors.limits import (
     PERIODS,
     LimitState,
-    dollars,
     period_key,
     places,
     states_of,
@@ -106,7 +106,7 @@ def refusal(short: Shortage, cost: Decimal) -> str:
     limit = short.limit
     state = LimitState(limit.scope, limit.period, limit.amount, short.used)
     return (
-        f"The next call may cost {dollars(cost)}, which does not fit under {state.name}: "
+        f"The next call may cost {money(cost)}, which does not fit under {state.name}: "
         f"{state.text}. Raise the limit to go on{FREED[limit.period]}."
     )
 
@@ -115,7 +115,7 @@ def unpriced_refusal(limit: SpendLimit, model: str) -> str:
     """Why a call of unknown price may not be sent under a limit."""
     state = LimitState(limit.scope, limit.period, limit.amount)
     return (
-        f"The price of {model[:80]} is unknown, so {state.name} of {dollars(limit.amount)} cannot "
+        f"The price of {model[:80]} is unknown, so {state.name} of {money(limit.amount)} cannot "
         "be kept. Enter a price at the provider, or remove the limit."
     )
 

@@ -88,7 +88,7 @@ def test_a_recovery_says_what_is_kept_repeated_and_in_doubt(
         "repeated_conversations": 2,
         "doubt_calls": 1,
         "text": "A worker stopped. 10 conversations kept. 2 conversations are taken up again. "
-        "1 call cut off on the way may be paid twice, at most US$ 0.0020.",
+        "1 call cut off on the way may be paid twice, at most $0.01.",
     }
     (notice,) = notices(session)
     assert notice["text"] == told["text"]

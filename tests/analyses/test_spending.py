@@ -180,7 +180,7 @@ def test_the_warning_reaches_the_page_once(
     for _ in range(2):
         counted(session)
     (event,) = Event.objects.filter(topic__name=session.topic, kind=BudgetNear.kind)
-    assert event.payload["text"] == "US$ 0.85 of US$ 1.00 this month"
+    assert event.payload["text"] == "$0.85 of $1.00 this month"
     assert event.payload["share"] == pytest.approx(0.85)
 
 
@@ -207,7 +207,7 @@ def test_a_limit_stops_the_analysis_cleanly_and_raising_it_lets_it_end(
     limit("0.02")
     session = run(session)
     assert (session.status, session.reason) == (SessionStatus.BLOCKED, "budget")
-    assert "US$ 0.02" in session.detail
+    assert "$0.02" in session.detail
     book = SpendBook.objects.get(scope=scope)
     assert 0 < book.spent + book.doubt <= Decimal("0.02")
     assert book.reserved == 0

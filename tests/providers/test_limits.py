@@ -51,14 +51,14 @@ def test_the_page_shows_sums_and_sets_limits(
     journal.write([one, answered(one, cost=0.3), two, failed(two, in_doubt=True), three])
     page = owner_client.get(PAGE).content.decode()
     assert project.name in page
-    assert "US$ 0.30 settled, US$ 0.40 in doubt, US$ 0.25 set aside for calls now out." in page
+    assert "$0.30 settled, $0.40 in doubt, $0.25 set aside for calls now out." in page
     answer = owner_client.post(PAGE, {"scope": scope, "day": "5", "month": ""})
     assert answer.status_code == 302
     assert list(SpendLimit.objects.values_list("scope", "period", "amount")) == [
         (scope, "day", Decimal(5))
     ]
     page = owner_client.get(PAGE).content.decode()
-    assert "US$ 0.70 of US$ 5.00" in page
+    assert "$0.70 of $5.00" in page
     assert 'value="5.00"' in page
     owner_client.post(PAGE, {"scope": scope, "day": "", "month": "0.5"})
     assert list(SpendLimit.objects.values_list("period", "amount")) == [("month", Decimal("0.5"))]

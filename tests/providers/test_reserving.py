@@ -99,8 +99,8 @@ def test_what_does_not_fit_is_refused_by_name(
     verdict = journal.write([three])[3]
     assert verdict.word == "refused"
     assert verdict.text == (
-        "The next call may cost US$ 0.40, which does not fit under the project's limit a month: "
-        "US$ 0.75 of US$ 1.00 this month. Raise the limit to go on, or wait for the next month "
+        "The next call may cost $0.40, which does not fit under the project's limit a month: "
+        "$0.75 of $1.00 this month. Raise the limit to go on, or wait for the next month "
         "(UTC)."
     )
     assert not LlmCall.objects.filter(fingerprint="c" * 64).exists()
@@ -140,7 +140,7 @@ def test_unpriced_calls_are_refused_under_a_limit_alone(
     verdict = journal.write([intent("b", 2, reserved=None, model="odd-model")])[2]
     assert verdict.word == "refused"
     assert "The price of odd-model is unknown" in verdict.text
-    assert "US$ 5.00" in verdict.text
+    assert "$5.00" in verdict.text
     assert words(journal, intent("c", 3, reserved=None, session=10)) == ["go"]
 
 

@@ -68,11 +68,11 @@ def test_a_limit_is_told_changed_and_removed(
         set_limit(actor=owner, workspace=workspace, scope=SESSION, period="all", amount=amount)
 
     put(Decimal(10))
-    assert limit_states([SESSION])[0].text == "US$ 0.00 of US$ 10.00 in all"
+    assert limit_states([SESSION])[0].text == "$0.00 of $10.00 in all"
     one, two = intent("a", 1, reserved=8.5), intent("b", 2, reserved=0.25)
     journal.write([one, answered(one, cost=8.0), two, failed(two, in_doubt=True)])
     (state,) = limit_states([SESSION, "project:3"])
-    assert state.text == "US$ 8.25 of US$ 10.00 in all"
+    assert state.text == "$8.25 of $10.00 in all"
     assert (state.doubt, round(state.share, 3), state.left) == (
         Decimal("0.25"),
         0.825,
@@ -93,7 +93,7 @@ def test_the_warning_is_given_once_per_period(
     assert newly_near([SESSION]) == []
     row = intent(reserved=0.9)
     journal.write([row, answered(row, cost=0.8)])
-    assert [state.text for state in newly_near([SESSION])] == ["US$ 0.80 of US$ 1.00 in all"]
+    assert [state.text for state in newly_near([SESSION])] == ["$0.80 of $1.00 in all"]
     assert newly_near([SESSION]) == []
     SpendLimit.objects.update(warned_for="2001-01")
     assert len(newly_near([SESSION])) == 1
