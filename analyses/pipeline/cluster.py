@@ -188,8 +188,10 @@ def _warnings(labels: Labels) -> tuple[str, ...]:
     rest = int((labels == REST).sum())
     said: list[str] = []
     if rest:
-        noun = "conversation has" if rest == 1 else "conversations have"
-        said.append(f"{rest} {noun} no text to compare and belong to no cluster.")
+        one = rest == 1
+        who = "conversation has" if one else "conversations have"
+        belong = "belongs" if one else "belong"
+        said.append(f"{rest} {who} no text to compare and {belong} to no cluster.")
     sizes = np.bincount(labels[labels != REST])
     if total >= CROWDED_FROM and len(sizes) and sizes.max() > CROWDED * total:
         share = round(100 * int(sizes.max()) / total)

@@ -57,7 +57,9 @@ def test_zero_rows_go_to_the_rest_bin_and_are_reported():
     result = assign_clusters(vectors, 2, 7)
     assert result.labels[3] == REST
     assert (np.delete(result.labels, 3) >= 0).all()
-    assert any("1 conversation has no text" in warning for warning in result.warnings)
+    assert result.warnings[0] == (
+        "1 conversation has no text to compare and belongs to no cluster."
+    )
 
 
 def test_only_zero_rows():
