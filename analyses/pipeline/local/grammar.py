@@ -50,7 +50,7 @@ _PLURAL = {"child": "children", "man": "men", "woman": "women", "wife": "wives",
 _SINGULAR = {many: one for one, many in _PLURAL.items()} | {
     f"{word}es": word for word in ("bus", "virus", "bonus", "status", "campus", "focus")
 }
-_NOT_PLURAL = ("ss", "us", "is", "ous", "news", "as")
+_NOT_PLURAL = ("ss", "us", "is", "ous", "news", "as", "selves")
 _ING_THINGS = word_set(
     "booking building meeting training parking shipping pricing billing banking cleaning clothing "
     "wedding marketing engineering funding spelling rating listing training lighting programming "
@@ -91,10 +91,12 @@ def singular(word: str) -> str:
 
 
 def plural(word: str) -> str:
-    """The plural of an English noun by rule; mass nouns and plurals stay."""
+    """The plural of an English noun by rule; mass nouns, plurals and "itself" stay."""
     if word in _PLURAL:
         return _PLURAL[word]
     if word in mass_nouns() or word != singular(word) or not set("aeiouy") & set(word):
+        return word
+    if word.endswith("self"):
         return word
     if word.endswith("s"):
         return f"{word}es" if word.endswith(("us", "ss")) else word

@@ -140,6 +140,8 @@ def test_plurals_go_both_ways(one, many):
 
 def test_small_grammar():
     assert plural("money") == "money"
+    for pronoun in ("itself", "yourself", "themselves"):
+        assert plural(pronoun) == singular(pronoun) == pronoun
     assert (article("hour"), article("user"), article("apple"), article("API key")) == (
         "an", "a", "an", "an")  # fmt: skip
     assert (base_form("booked"), base_form("cancelling"), base_form("table")) == (
