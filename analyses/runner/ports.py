@@ -26,18 +26,11 @@ from analyses.pipeline.tokens import count_tokens
 from analyses.pipeline.vectors import LocalEmbedder
 from analyses.plan import RunParams
 from core.work import owner_name
-from providers.clients.openai_compatible import OpenAICompatibleClient
-from providers.clients.scripted import ScriptedClient
 from providers.gateway.errors import CallError, ErrorClass
 from providers.gateway.gateway import Gateway
-from providers.gateway.journal import GroupCommitJournal
-from providers.gateway.types import CallScope, ChatCall, ChatMessage, Client, Deployment, Route
-from providers.prices import cost_of
-from providers.runner import DatabaseJournal
+from providers.gateway.types import CallScope, ChatCall, ChatMessage, Deployment, Route
+from providers.runner import open_gateway
 from providers.services import deployment_config
-
-GROUP_SECONDS = 0.04
-"""How long the first row of a journal group waits for company."""
 
 AHEAD = 2
 """Conversations in work for each call on the wire: the others wait for commits, and hold none."""
@@ -134,14 +127,7 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
     local_vectors = embed_to is None or embed_to.kind == "local"
     gateway = None
     if not (local_chat and local_vectors):
-        journal = GroupCommitJournal(
-            DatabaseJournal(session.project.workspace_id), linger=GROUP_SECONDS
-        )
-        clients: dict[str, Client] = {
-            "openai": OpenAICompatibleClient(),
-            "scripted": ScriptedClient(count=count_tokens),
-        }
-        gateway = Gateway(clients, journal, price=cost_of)
+        gateway = open_gateway(session.project.workspace_id, count=count_tokens)
     scope = CallScope(
         workspace=session.project.workspace_id,
         session=session.pk,

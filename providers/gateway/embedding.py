@@ -101,6 +101,10 @@ class Embedder:
                 model=model,
                 request_hash=content,
                 owner=scope.owner,
+                deployment=target.id,
+                user=scope.user,
+                key=scope.key,
+                tokens_reserved=size,
             )
 
         def settle(target: Deployment, reply: WireVectors, row: JournalRow) -> JournalRow:

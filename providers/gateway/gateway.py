@@ -225,6 +225,11 @@ class Gateway:
                 request_hash=content,
                 prompt_version=call.prompt_version,
                 owner=scope.owner,
+                deployment=target.id,
+                user=scope.user,
+                key=scope.key,
+                tokens_reserved=size + call.max_tokens,
+                batched=target.batched,
             )
 
         async def perform(target: Deployment, limit: float) -> WireAnswer:
@@ -241,6 +246,7 @@ class Gateway:
                 tokens_in=answer.tokens_in,
                 tokens_out=answer.tokens_out,
                 tokens_cached=answer.tokens_cached,
+                tokens_reasoning=answer.tokens_reasoning,
                 cost=self._price(
                     target,
                     target.model,

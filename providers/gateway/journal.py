@@ -31,6 +31,8 @@ class JournalRow:
     sends of one ``owner`` apart. An intent carries ``reserved``, the most it can cost in US
     dollars (``None`` when unpriced), and ``open_for``, the seconds until its answer can no longer
     come. ``found`` marks an answer that an earlier send had brought and the provider had kept.
+    ``user`` and ``key`` are whose use is counted; ``tokens_reserved`` the most tokens the call
+    can take, in and out. ``tokens_reasoning`` are part of ``tokens_out``.
     """
 
     fingerprint: str
@@ -59,6 +61,12 @@ class JournalRow:
     in_doubt: bool = False
     unsent: bool = False
     found: bool = False
+    deployment: str = ""
+    user: int | None = None
+    key: int | None = None
+    tokens_reserved: int = 0
+    tokens_reasoning: int = 0
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,11 @@ class Deployment:
     ``supports_schema`` is ``None`` until learned. ``allow_private`` permits private addresses.
     ``journaled`` is off for engines inside the process, whose answers cost nothing to repeat.
     ``reconciles``: the provider is asked to keep answers, so that one that was lost can be found.
+    ``spare_key`` is tried when the first is refused. ``auth`` says how a key is sent: ``bearer``,
+    ``api-key`` (Azure) or ``x-api-key`` (Anthropic). ``requests_per_minute`` and
+    ``tokens_per_minute`` hold for all processes together. ``context_tokens`` and ``supports_*``
+    are ``None`` until known. ``batched``: requests go through the provider's batch API, at
+    ``price_factor`` of the price. ``certificates`` (PEM) are trusted besides the system's.
     """
 
     id: str
@@ -91,17 +96,47 @@ class Deployment:
     supports_schema: bool | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     ca_bundle: str = ""
+    certificates: str = field(default="", repr=False)
     proxy: str = field(default="", repr=False)
+    spare_key: Secret = field(default_factory=Secret, repr=False)
+    auth: str = "bearer"
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    context_tokens: int | None = None
+    supports_tools: bool | None = None
+    supports_streaming: bool | None = None
+    price_cached: float | None = None
+    price_factor: float = 1.0
+    batched: bool = False
     allow_private: bool = False
     journaled: bool = True
     reconciles: bool = False
 
 
+Strategy = Literal[
+    "priority", "weighted", "round_robin", "least_busy", "lowest_latency", "cheapest"
+]
+"""How a target is chosen among those that are healthy and able (``gateway/strategy.py``)."""
+
+Semantic = Literal["off", "shadow", "on"]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The targets of a call in the order in which they are tried."""
+    """The targets of a call, and how one of them is chosen.
+
+    ``weights`` go with ``targets`` and count under ``weighted`` alone. ``semantic`` says whether
+    answers to nearly the same question are watched (``shadow``) or used (``on``). ``max_age`` is
+    how old a stored answer may be in seconds, ``None`` for any age. ``interactive``: a person
+    waits, so a second target may be asked before the first has failed.
+    """
 
     targets: tuple[Deployment, ...]
+    strategy: Strategy = "priority"
+    weights: tuple[int, ...] = ()
+    semantic: Semantic = "off"
+    max_age: float | None = None
+    interactive: bool = False
 
 
 def never() -> bool:
@@ -115,12 +150,15 @@ class CallScope:
 
     ``workspace`` goes into the fingerprint, so that no answer crosses workspaces. ``owner``
     names the process that holds the call. ``should_stop`` is asked before each attempt and
-    while waiting. ``project`` says whose limits hold besides the session's.
+    while waiting. ``project``, ``user`` and ``key`` (an API key) say whose limits hold besides
+    the session's.
     """
 
     workspace: int
     session: int | None = None
     project: int | None = None
+    user: int | None = None
+    key: int | None = None
     owner: str = ""
     should_stop: Callable[[], bool] = never
 
@@ -167,6 +205,7 @@ class ChatResult:
     repaired: bool = False
     attempts: int = 1
     latency_ms: int = 0
+    tokens_reasoning: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +239,25 @@ class WireChat:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """What a provider's rate-limit headers say: how much there is a minute, what is left of it,
+    and in how many seconds it is whole again. ``None`` where a header was missing."""
+
+    requests_limit: int | None = None
+    requests_left: int | None = None
+    requests_reset: float | None = None
+    tokens_limit: int | None = None
+    tokens_left: int | None = None
+    tokens_reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WireAnswer:
-    """What a model sent back, unchecked. Token counts are 0 where the server told none."""
+    """What a model sent back, unchecked. Token counts are 0 where the server told none.
+
+    ``tokens_cached`` are part of ``tokens_in``, ``tokens_reasoning`` of ``tokens_out``.
+    ``quota`` is what the answer's headers said is left, if they did.
+    """
 
     text: str
     finish_reason: str = "stop"
@@ -209,6 +265,8 @@ class WireAnswer:
     tokens_out: int = 0
     tokens_cached: int = 0
     model: str = ""
+    tokens_reasoning: int = 0
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +275,7 @@ class WireVectors:
 
     vectors: Matrix
     tokens_in: int = 0
+    quota: Quota | None = None
 
 
 class Client(Protocol):

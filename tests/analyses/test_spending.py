@@ -49,7 +49,7 @@ def session(talks: Callable[..., Dataset], analyst: User) -> AnalysisSession:
 
 @pytest.fixture
 def journal(session: AnalysisSession, monkeypatch: pytest.MonkeyPatch) -> DatabaseJournal:
-    monkeypatch.setattr("providers.runner.close_old_connections", lambda: None)
+    monkeypatch.setattr("providers.runner.journal.close_old_connections", lambda: None)
     return DatabaseJournal(session.project.workspace_id)
 
 
@@ -241,7 +241,7 @@ def test_the_fallback_answers_and_its_answers_are_replayed(
             return await super().chat(deployment, wire)
 
     client = Two()
-    monkeypatch.setattr("analyses.runner.ports.ScriptedClient", lambda **how: client)
+    monkeypatch.setattr("providers.runner.gateways.ScriptedClient", lambda **how: client)
     other = Provider.objects.create(
         workspace=model.provider.workspace, name="Second", kind="scripted"
     )

@@ -20,7 +20,7 @@ from providers.runner import DatabaseJournal
 @pytest.fixture
 def journal(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> DatabaseJournal:
     # The test's own connection must stay open inside its transaction.
-    monkeypatch.setattr("providers.runner.close_old_connections", lambda: None)
+    monkeypatch.setattr("providers.runner.journal.close_old_connections", lambda: None)
     return DatabaseJournal(workspace.pk)
 
 
@@ -166,7 +166,7 @@ def test_nothing_is_written_when_a_row_of_the_group_cannot_be(
     def away(rows: Any) -> None:
         raise DatabaseError("away")
 
-    monkeypatch.setattr("providers.runner.Ledger.save", away)
+    monkeypatch.setattr("providers.runner.journal.Ledger.save", away)
     with pytest.raises(DatabaseError):
         journal.write([sent("a"), failed(sent("b"))])
     assert not LlmCall.objects.exists()

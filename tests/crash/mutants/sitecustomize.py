@@ -22,7 +22,7 @@ def no_journal(runner):
     runner.DatabaseJournal.read = lambda self, fingerprints: {}
 
 
-MUTANTS = {"no_journal": ("providers.runner", no_journal)}
+MUTANTS = {"no_journal": ("providers.runner.journal", no_journal)}
 
 
 class Breaking(importlib.abc.MetaPathFinder):

@@ -1,4 +1,4 @@
-"""Worker-time shell of the gateway: the journal in the database, and the books it moves."""
+"""The journal in the database, and the books it moves."""
 
 from __future__ import annotations
 
@@ -173,6 +173,7 @@ class _Group:
         call.tokens_in = _tokens(row.tokens_in)
         call.tokens_out = _tokens(row.tokens_out)
         call.tokens_cached = _tokens(row.tokens_cached)
+        call.tokens_reasoning = _tokens(row.tokens_reasoning)
         call.cost = amount(row.cost)
         call.latency_ms, call.settled_at = row.latency_ms, self._ledger.now
         self._move(call, call.sent_at, spent=call.cost or NOTHING)
@@ -307,6 +308,10 @@ _STATE_FIELDS = (
     "error_class",
     "model",
     "provider",
+    "deployment_id",
+    "user_id",
+    "key_id",
+    "batched",
 )
 _ANSWER_FIELDS = (
     *_STATE_FIELDS,
@@ -314,6 +319,7 @@ _ANSWER_FIELDS = (
     "tokens_in",
     "tokens_out",
     "tokens_cached",
+    "tokens_reasoning",
     "cost",
 )
 
@@ -343,6 +349,8 @@ def _describe(call: LlmCall, row: JournalRow) -> None:
     call.model = clean(row.model)[:120]
     call.prompt_version = row.prompt_version[:40]
     call.owner, call.ticket = row.owner[:120], row.ticket
+    call.deployment_id = int(row.deployment) if row.deployment.isdigit() else None
+    call.user_id, call.key_id, call.batched = row.user, row.key, row.batched
 
 
 def _tokens(count: int) -> int:

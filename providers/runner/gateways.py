@@ -1,0 +1,29 @@
+"""The gateway of a process: clients, journal, prices and health put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from providers.clients.openai_compatible import OpenAICompatibleClient
+from providers.clients.scripted import ScriptedClient
+from providers.gateway.gateway import Gateway
+from providers.gateway.journal import GroupCommitJournal
+from providers.gateway.types import Client
+from providers.prices import cost_of
+from providers.runner.journal import DatabaseJournal
+
+GROUP_SECONDS = 0.04
+"""How long the first row of a journal group waits for company."""
+
+
+def open_gateway(workspace_id: int, *, count: Callable[[str], int] | None = None) -> Gateway:
+    """A gateway over the workspace's journal; close it explicitly.
+
+    ``count`` gives the tokens of a text, for the scripted model's usage figures.
+    """
+    journal = GroupCommitJournal(DatabaseJournal(workspace_id), linger=GROUP_SECONDS)
+    clients: dict[str, Client] = {
+        "openai": OpenAICompatibleClient(),
+        "scripted": ScriptedClient(count=count) if count else ScriptedClient(),
+    }
+    return Gateway(clients, journal, price=cost_of)
