@@ -23,7 +23,7 @@ from core.models import WorkStatus
 from projects.events import JobEnded
 from projects.models import ItemState, Job, JobItem, Project
 from projects.selectors.jobs import ENDED, OPEN, may_undo
-from projects.services.kinds import Kind, Wanted, kind_of, settings_of
+from projects.services.kinds import Kind, Undoable, Wanted, kind_of, settings_of
 
 RUN_JOB = "projects.tasks.run_job"
 
@@ -223,7 +223,7 @@ def undo_job(*, actor: User, job: Job) -> Job:
         row = Job.objects.select_for_update().select_related("project").get(pk=job.pk)
         if row.undone_at is not None:
             return row
-        if not may_undo(row):
+        if not (isinstance(kind, Undoable) and may_undo(row)):
             raise Conflict(why="This can no longer be undone.")
         back = kind.undo(row)
         row.undone_at = timezone.now()

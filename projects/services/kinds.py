@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Protocol
 from django.db import Error, transaction
 from django.db.models import QuerySet
 from pydantic import BaseModel, ConfigDict, ValidationError
+from typing_extensions import override
 
 from accounts.models import Role, User
 from core.errors import AppError, Invalid
@@ -70,7 +72,7 @@ class Run(Protocol):
         """Add to the job's ``result``, in the transaction of what it tells of."""
 
 
-class Kind:
+class Kind(ABC):
     """Base of kinds. ``chunk`` does some items, ``finish`` what comes after the last one."""
 
     key: ClassVar[str] = ""
@@ -82,18 +84,18 @@ class Kind:
     stoppable: ClassVar[bool] = True
     """Whether stopping half-way makes sense; what can be undone is undone instead."""
 
+    @abstractmethod
     def select(self, wanted: Wanted) -> QuerySet[Any, Any] | Iterable[Ref]:
         """The items as :data:`Ref`, in a stable order. Raises ``Invalid`` and ``NotFound``."""
-        raise NotImplementedError
 
     def count(self, wanted: Wanted) -> int:
         """How many items there would be: the dry run."""
         found = self.select(wanted)
         return found.count() if isinstance(found, QuerySet) else sum(1 for _ in found)
 
+    @abstractmethod
     def title(self, wanted: Wanted, count: int) -> str:
         """What the list of jobs calls it."""
-        raise NotImplementedError
 
     def says(self, wanted: Wanted, count: int) -> list[str]:
         """What a person should know before: what happens, what is lost, what it costs."""
@@ -107,30 +109,45 @@ class Kind:
         """What a person may still choose before the start."""
         return []
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: Job) -> None:  # noqa: B027 - a hook
         """What happens at once, in the transaction that makes the job and its items."""
 
+    @abstractmethod
+    def chunk(self, run: Run, items: Sequence[JobItem]) -> None:
+        """Do some items in transactions that hold the job and settle them. Must be idempotent."""
+
+    def finish(self, run: Run) -> None:  # noqa: B027 - a hook
+        """What comes after the last item, outside a transaction."""
+
+    def sweep(self) -> None:  # noqa: B027 - a hook
+        """Called about once a minute: what became due by the passing of time."""
+
+
+class OneByOne(Kind):
+    """Base of kinds whose items are done each on its own, so that one failure harms no other."""
+
+    @abstractmethod
     def item(self, run: Run, item: JobItem) -> str:
         """Do one item inside a transaction that already holds the job; returns its state.
 
         Must be idempotent. An ``AppError`` becomes the item's reason.
         """
-        raise NotImplementedError
 
+    @override
     def chunk(self, run: Run, items: Sequence[JobItem]) -> None:
-        """Do some items. By default each on its own, so that one failure harms no other."""
+        """One after the other."""
         for item in items:
             do_one(self, run, item)
 
-    def finish(self, run: Run) -> None:
-        """What comes after the last item, outside a transaction."""
 
+class Undoable(Kind):
+    """Base of kinds whose work can be taken back."""
+
+    undoable = True
+
+    @abstractmethod
     def undo(self, job: Job) -> int:
         """Take back what was done, inside a transaction; returns how many items came back."""
-        raise NotImplementedError
-
-    def sweep(self) -> None:
-        """Called about once a minute: what became due by the passing of time."""
 
 
 def kind_of(key: str) -> Kind:
@@ -164,7 +181,7 @@ def actor_of(job: Job) -> User:
     return job.created_by
 
 
-def do_one(kind: Kind, run: Run, item: JobItem) -> None:
+def do_one(kind: OneByOne, run: Run, item: JobItem) -> None:
     """One item in a transaction of its own; its failure is written down, not raised."""
     try:
         with transaction.atomic():

@@ -15,10 +15,10 @@ from core.errors import NotFound
 from core.jobs import registry
 from projects.models import Conversation, Dataset, Job, Project
 from projects.selectors.trash import TRASH_FOR, being_purged
-from projects.services.kinds import Kind
+from projects.services.kinds import Undoable
 
 
-class Deleting(Kind):
+class Deleting(Undoable):
     """Base of the kinds that put things into the trash, all at once when the job is made.
 
     The moment of deletion is the job's own, so that undoing finds exactly what it deleted.
@@ -26,7 +26,6 @@ class Deleting(Kind):
 
     what = ""
     model: type[models.Model]
-    undoable = True
     stoppable = False
 
     @override

@@ -23,7 +23,7 @@ from projects.models import Conversation, Dataset, ItemState, Job, JobItem
 from projects.runner import jobs as jobs_runner
 from projects.services import ticking
 from projects.services.jobs import cancel_job, retry_failed, start_job, undo_job
-from projects.services.kinds import Kind, Settings
+from projects.services.kinds import OneByOne, Settings
 
 pytestmark = pytest.mark.django_db
 
@@ -36,7 +36,7 @@ class MarkSettings(Settings):
     dataset: int = 1
 
 
-class Mark(Kind):
+class Mark(OneByOne):
     """Writes a mark onto every conversation of a data set; trouble is told to it by position."""
 
     key = "export"

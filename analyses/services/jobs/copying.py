@@ -27,6 +27,7 @@ from analyses.models import (
 from analyses.selectors import chosen
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.deployments import check_deployments
+from analyses.services.jobs.listed import Listed
 from analyses.services.pumps import wake_pumps
 from core.errors import AppError, Invalid
 from core.figures import count_of, money
@@ -34,7 +35,6 @@ from projects.models import ItemState, Job, JobItem, Project
 from projects.selectors.jobs import OPEN
 from projects.services.kinds import (
     Field,
-    Kind,
     Run,
     Settings,
     Wanted,
@@ -67,21 +67,16 @@ class ReembedSettings(ReclusterSettings):
     embedding: int | None = None
 
 
-class Recluster(Kind):
+class Recluster(Listed):
     """Analyses are clustered again from their vectors, as new analyses beside them."""
 
     key = "recluster"
     settings: ClassVar[type[Settings]] = ReclusterSettings
+    chosen = staticmethod(chosen.sessions)
     size = 1
     word, past = "Cluster", "clustered"
     done: ClassVar[tuple[str, ...]] = ("prepare", "facets", "embed")
     """Stages whose results are taken over."""
-
-    @override
-    def select(self, wanted: Wanted) -> QuerySet[Any, Any]:
-        """By number, or by name and state."""
-        rows = chosen.sessions(wanted.project, wanted.ids, wanted.filter)
-        return rows.values_list("pk", "name")
 
     @override
     def title(self, wanted: Wanted, count: int) -> str:
@@ -91,8 +86,7 @@ class Recluster(Kind):
     @override
     def says(self, wanted: Wanted, count: int) -> list[str]:
         """That nothing is read again, and what the rest cost before."""
-        rows = chosen.sessions(wanted.project, wanted.ids, wanted.filter)
-        spent = naming_cost(rows)
+        spent = naming_cost(self.rows(wanted))
         cost = "cost nothing" if not spent else f"cost {money(spent)} the last time"
         return [
             "Each becomes a new analysis beside the one it is based on, which stays as it is.",

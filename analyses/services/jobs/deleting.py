@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from analyses.models import ENDED, AnalysisSession, SessionStatus
 from analyses.selectors import chosen
+from analyses.services.jobs.listed import Listed
 from analyses.services.sessions import cancel
 from core.errors import NotFound
 from core.figures import count_of
@@ -29,18 +30,13 @@ def stop(job: Job, session: AnalysisSession) -> None:
         cancel(actor=actor_of(job), session=session)
 
 
-class DeleteAnalyses(Deleting):
+class DeleteAnalyses(Listed, Deleting):
     """Analyses into the trash; those at work are stopped first."""
 
     key = "delete_analyses"
     what = "analyses"
     model = AnalysisSession
-
-    @override
-    def select(self, wanted: Wanted) -> QuerySet[Any, Any]:
-        """By number, or by name and state."""
-        rows = chosen.sessions(wanted.project, wanted.ids, wanted.filter)
-        return rows.values_list("pk", "name")
+    chosen = staticmethod(chosen.sessions)
 
     @override
     def title(self, wanted: Wanted, count: int) -> str:
@@ -50,8 +46,7 @@ class DeleteAnalyses(Deleting):
     @override
     def says(self, wanted: Wanted, count: int) -> list[str]:
         """What is lost and what is not."""
-        rows = chosen.sessions(wanted.project, wanted.ids, wanted.filter)
-        going = rows.exclude(status__in=ENDED).count()
+        going = self.rows(wanted).exclude(status__in=ENDED).count()
         said = [BACK]
         if going:
             said.append(f"{count_of(going, 'analysis', 'analyses')} at work will be stopped.")
@@ -65,18 +60,13 @@ class DeleteAnalyses(Deleting):
         return ItemState.DONE
 
 
-class DeleteDatasets(Deleting):
+class DeleteDatasets(Listed, Deleting):
     """Data sets into the trash, and with them their analyses."""
 
     key = "delete_datasets"
     what = "datasets"
     model = Dataset
-
-    @override
-    def select(self, wanted: Wanted) -> QuerySet[Any, Any]:
-        """By number, or by name and state."""
-        rows = chosen.datasets(wanted.project, wanted.ids, wanted.filter)
-        return rows.values_list("pk", "name")
+    chosen = staticmethod(chosen.datasets)
 
     @override
     def title(self, wanted: Wanted, count: int) -> str:
@@ -86,8 +76,7 @@ class DeleteDatasets(Deleting):
     @override
     def says(self, wanted: Wanted, count: int) -> list[str]:
         """What is lost and what is not."""
-        rows = chosen.datasets(wanted.project, wanted.ids, wanted.filter)
-        inside = AnalysisSession.objects.kept().filter(dataset__in=rows)
+        inside = AnalysisSession.objects.kept().filter(dataset__in=self.rows(wanted))
         going = inside.exclude(status__in=ENDED).count()
         said = [BACK]
         if inside.count():

@@ -107,9 +107,8 @@ class Purge(Kind):
         if given.job is not None:
             Job.objects.filter(pk=given.job, project=job.project).update(undo_until=None)
 
-    @override
-    def item(self, run: Run, item: JobItem) -> str:
-        """Kept for one row left over: everything around it went before, in smaller pieces."""
+    def _remove(self, run: Run, item: JobItem) -> str:
+        """The one row left over: everything around it went before, in smaller pieces."""
         given = settings_for(self, run.job)
         row: models.Model | None = MODELS[given.what]._default_manager.filter(pk=item.ref).first()
         if row is not None:
@@ -135,7 +134,7 @@ class Purge(Kind):
                 continue
             with transaction.atomic():
                 run.hold()
-                run.settle([item], self.item(run, item))
+                run.settle([item], self._remove(run, item))
 
     @override
     def sweep(self) -> None:
