@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.db.models import Case, IntegerField, Value, When
 from analyses.models import AnalysisSession, Batch, Desired, SessionStatus
 from analyses.plan import PREVIEW, RunParams
 from analyses.runner.ranges import open_range
-from analyses.services.advance import give_up, locked
+from analyses.services.advance import give_up, given_back, locked
 from analyses.services.quarantine import SUSPECT
 from analyses.services.sessions import claimable
 from core import work
@@ -105,6 +106,7 @@ class Claims:
         self._heart = heart
         self.only = session_id
         self._heavy = known - {"facets"} - skip
+        self._unsure: list[Batch] = []
 
     def take_range(
         self, full: list[int], alone: bool
@@ -128,7 +130,7 @@ class Claims:
             give_up(batch, f"The conversations could not be opened: {type(error).__name__}.")
             return None
         except Error:
-            self._heart.drop(batch)  # nobody works on it: its lease must run out
+            self._let_go(batch)
             raise
 
     def take_heavy(self, reading: bool, alone: bool) -> tuple[AnalysisSession, Batch] | None:
@@ -143,8 +145,27 @@ class Claims:
         try:
             return session_of(batch), batch
         except Error:
-            self._heart.drop(batch)
+            self._let_go(batch)
             raise
+
+    def give_back_unsure(self) -> None:
+        """Give back what the database may have granted without this worker hearing of it.
+
+        Nobody works on it, and it would wait until its lease runs out. A claim that was rolled
+        back leaves no row with this owner and fence, unless it was made again: hence this comes
+        before every claim.
+        """
+        while self._unsure:
+            batch = self._unsure[-1]
+            held = Batch.objects.filter(pk=batch.pk, fence=batch.fence, owner=self._owner)
+            if held.exists():
+                with suppress(work.LeaseLost):
+                    given_back(batch)
+            self._unsure.pop()
+
+    def _let_go(self, batch: Batch) -> None:
+        self._heart.drop(batch)
+        self._unsure.append(batch)
 
     def _stocked(self) -> bool:
         """Whether enough prepared text waits; then reading workers let others prepare."""
@@ -157,6 +178,7 @@ class Claims:
 
     def _take(self, candidates: Any, alone: bool) -> Batch | None:
         """The first suspect if the worker holds nothing else, else the first that is none."""
+        self.give_back_unsure()
         candidates = work.claimable(candidates)
         batch = self._claim(candidates.filter(attempt__gte=SUSPECT)) if alone else None
         return batch or self._claim(candidates.filter(attempt__lt=SUSPECT))
@@ -166,10 +188,16 @@ class Claims:
         session = candidates.values_list("session", flat=True).first()
         if session is None:
             return None
-        with transaction.atomic():
-            # Else a pause decided at this moment could say "paused" beside this claim.
-            locked(session)
-            batch: Batch | None = work.claim(candidates.filter(session=session), owner=self._owner)
+        batch: Batch | None = None
+        try:
+            with transaction.atomic():
+                # Else a pause decided at this moment could say "paused" beside this claim.
+                locked(session)
+                batch = work.claim(candidates.filter(session=session), owner=self._owner)
+        except Error:
+            if batch is not None:  # the connection broke at COMMIT, which may have gone through
+                self._unsure.append(batch)
+            raise
         if batch is not None:
             self.lost.discard(batch.pk)
             self._heart.hold(batch)

@@ -150,6 +150,7 @@ class Worker:
             return
         self._looked = time.monotonic()
         held = set(self._ports) | self._used
+        await self.db(self._claims.give_back_unsure)
         standing = await self.db(self._standings, held)
         wanted = {pk for pk, one in standing.items() if one.goes and self._fits(pk, one)}
         self._dropped = {pk for pk in held if pk not in standing or standing[pk].cancelled}
@@ -368,6 +369,7 @@ class Worker:
             await self._save_ready()
             await self._rest()
         await self._save_ready()
+        await self.db(self._claims.give_back_unsure)
 
     async def _close(self) -> None:
         # First of all: a heart that beats on would keep leases that nobody works on.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from django.db import (
     IntegrityError,
     connection,
 )
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from analyses import services
 from analyses.models import AnalysisSession, Batch, SessionStatus
@@ -147,7 +150,7 @@ def test_connections_ended_by_the_server_again_and_again_lose_nothing(
     worker_run(disturbed())
     assert sum(ended) > 0
     session = run(session)
-    assert session.status == SessionStatus.COMPLETED, session.detail
+    assert session.status == SessionStatus.COMPLETED, _held(session)
     assert session.failed_count == 0
     check_ledger(session, told)
 
@@ -207,6 +210,44 @@ def test_a_commit_nobody_heard_of_is_not_made_twice(
     assert broke
     assert session.status == SessionStatus.COMPLETED, session.detail
     check_ledger(session, told)
+
+
+def test_a_claim_nobody_heard_of_is_given_back(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every third commit of a worker's thread goes through, and its answer is lost.
+
+    One worker completes the analysis: nothing may wait until a lease runs out.
+    """
+    session = start(talks(60))
+    commits: Counter[str] = Counter()
+    real = BaseDatabaseWrapper._commit
+    monkeypatch.setattr("analyses.runner.patience.AWAY_POLL", 0.01)
+
+    def unheard(self: BaseDatabaseWrapper) -> None:
+        real(self)
+        thread = threading.current_thread().name
+        commits[thread] += 1
+        if thread.startswith("db") and commits[thread] % 3 == 0:
+            raise gone()
+
+    monkeypatch.setattr(BaseDatabaseWrapper, "_commit", unheard)
+    session = run(session)
+    assert commits["db_0"] > 9
+    assert session.status == SessionStatus.COMPLETED, _held(session)
+    assert set(session.batches.values_list("attempt", flat=True)) == {1}
+    check_ledger(session, told)
+
+
+def _held(session: AnalysisSession) -> list[tuple[Any, ...]]:
+    return list(
+        session.batches.exclude(status=WorkStatus.DONE).values_list(
+            "stage", "seq", "status", "attempt", "owner", "error"
+        )
+    )
 
 
 def test_a_broken_connection_of_a_thread_is_replaced(db: None) -> None:
