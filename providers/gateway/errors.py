@@ -135,13 +135,20 @@ def is_outage(error_class: ErrorClass) -> bool:
 class CallError(Exception):
     """A call ended without a usable answer after everything the route allows was tried.
 
-    ``fatal`` says that the next call would fail the same way, so that the caller should stop.
+    ``fatal`` says that the next call would fail the same way, so that the caller should stop;
+    ``retry_after`` is then in how many seconds one may succeed again, ``None`` if nobody knows.
     """
 
     def __init__(
-        self, error_class: ErrorClass, message: str = "", *, fatal: bool | None = None
+        self,
+        error_class: ErrorClass,
+        message: str = "",
+        *,
+        fatal: bool | None = None,
+        retry_after: float | None = None,
     ) -> None:
         self.error_class = error_class
+        self.retry_after = retry_after
         self.message = message or TRAITS[error_class].text
         self.fatal = TRAITS[error_class].fatal if fatal is None else fatal
         super().__init__(self.message)

@@ -6,7 +6,7 @@ a :class:`CallScope`; clients implement :class:`Client`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -190,6 +190,8 @@ class ChatResult:
 
     Tokens and ``cost`` (US dollars, ``None`` when the price is unknown) add up every answer this
     call paid for now, repairs included; a replayed answer costs 0 and names what it ``saved``.
+    ``hedged``: a second target was asked before the first had answered, and the cost holds the
+    most that the slower one may have cost as well.
     """
 
     data: Mapping[str, Any]
@@ -206,6 +208,7 @@ class ChatResult:
     attempts: int = 1
     latency_ms: int = 0
     tokens_reasoning: int = 0
+    hedged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +227,9 @@ class WireChat:
     """One request as a client sends it. ``schema`` is ``None`` where only text is asked for.
 
     ``temperature`` ``None`` leaves the parameter out; ``token_field`` names the length limit.
-    ``keep_as``, if given, has the provider keep the answer under that name.
+    ``keep_as``, if given, has the provider keep the answer under that name. ``timeout`` bounds
+    the whole exchange, ``first_byte`` the wait for the first byte of the answer, both in seconds;
+    ``None`` leaves the deployment's own limits.
     """
 
     messages: tuple[ChatMessage, ...]
@@ -236,6 +241,7 @@ class WireChat:
     payload: Mapping[str, Any] = field(default_factory=dict)
     timeout: float | None = None
     keep_as: str = ""
+    first_byte: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +284,26 @@ class WireVectors:
     quota: Quota | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamPiece:
+    """The next piece of an answer that arrives bit by bit.
+
+    ``end`` is set on the last piece alone: how the answer finished and the tokens it took, as the
+    server told them (0 where it told none); the text in it is empty.
+    """
+
+    text: str = ""
+    end: WireAnswer | None = None
+
+
 class Client(Protocol):
     """Carries requests of one kind of deployment. Raises ``Fault`` and nothing else."""
 
     async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer: ...
+
+    def stream(self, deployment: Deployment, wire: WireChat) -> AsyncIterator[StreamPiece]:
+        """The answer as it is written. A stream that ends without an ``end`` was cut off."""
+        ...
 
     async def embed(
         self, deployment: Deployment, texts: Sequence[str], *, base64: bool, timeout: float
