@@ -1,4 +1,4 @@
-"""Providers: their state and use, their settings, and trying them out."""
+"""One provider: its settings, and trying it out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST
 
 from accounts.models import Role
 from accounts.selectors import current_workspace, person
@@ -15,24 +15,7 @@ from accounts.services import reaches, require, role_of
 from core.errors import Invalid
 from core.forms import refuse, status_of
 from providers import selectors, services
-from providers.forms import LimitForm, ProviderForm, limit_form
-
-
-@login_required
-@require_safe
-def provider_list(request: HttpRequest) -> HttpResponse:
-    """Who reads the conversations, how it does, and what it costs."""
-    user = person(request)
-    workspace = current_workspace(user)
-    role = require(user, workspace, Role.ANALYST)
-    rows = selectors.provider_rows(workspace)
-    context = {
-        "rows": rows,
-        "figures": selectors.figures(workspace),
-        "down": next((row for row in rows if row.state == "down"), None),
-        "may_manage": reaches(role, Role.OWNER),
-    }
-    return render(request, "providers/list.html", context)
+from providers.forms import ProviderForm
 
 
 @login_required
@@ -79,17 +62,6 @@ def test(request: HttpRequest, pk: int) -> HttpResponse:
     return _try_out(request, pk)
 
 
-@login_required
-@require_POST
-def switch(request: HttpRequest, pk: int) -> HttpResponse:
-    """Switch a provider on or off."""
-    row = selectors.provider(person(request), pk)
-    enabled = request.POST.get("enabled") == "1"
-    services.set_enabled(actor=person(request), provider=row, enabled=enabled)
-    messages.success(request, f"{row.name} is {'on' if enabled else 'off'} for new analyses.")
-    return redirect("providers:list")
-
-
 def _try_out(request: HttpRequest, pk: int) -> HttpResponse:
     """The provider's page with the result of a trial call."""
     row = selectors.provider(person(request), pk)
@@ -106,21 +78,3 @@ def _one(request: HttpRequest, pk: int, form: ProviderForm) -> dict[str, object]
     state, word = selectors.state_of(row)
     may_manage = reaches(role_of(user, row.workspace), Role.OWNER)
     return {"form": form, "row": row, "state": state, "word": word, "may_manage": may_manage}
-
-
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
-def limits(request: HttpRequest) -> HttpResponse:
-    """What the workspace and its projects spent, and the most they may. Owners only."""
-    user = person(request)
-    workspace = current_workspace(user)
-    require(user, workspace, Role.OWNER)
-    form = LimitForm(request.POST or None)
-    if form.is_valid():
-        scope = form.cleaned_data["scope"]
-        services.set_limits(actor=user, workspace=workspace, scope=scope, amounts=form.amounts())
-        messages.success(request, "The limits are saved. They hold from the next call on.")
-        return redirect("providers:limits")
-    rows = selectors.spending(workspace)
-    context = {"rows": [(row, limit_form(row, form)) for row in rows], "form": form}
-    return render(request, "providers/limits.html", context, status=status_of(form))
