@@ -2,10 +2,10 @@
 
 from providers.selectors.limits import LimitState, limit_states, room
 from providers.services.answers import forget_vectors, purge_answers
+from providers.services.inputs import ModelInput, ProviderInput
 from providers.services.limits import newly_near, set_limit, set_limits
 from providers.services.lost import doubt_lost_calls, tick
 from providers.services.providers import (
-    ProviderInput,
     checked_address,
     deployment_config,
     save_provider,
@@ -16,6 +16,7 @@ from providers.services.providers import (
 
 __all__ = [
     "LimitState",
+    "ModelInput",
     "ProviderInput",
     "checked_address",
     "deployment_config",

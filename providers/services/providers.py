@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from django.conf import settings
@@ -20,31 +20,7 @@ from providers.clients.scripted import ScriptedClient
 from providers.gateway import probe
 from providers.gateway.types import Client, Deployment, Secret, Timeouts
 from providers.models import ModelDeployment, Provider, ProviderKind
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProviderInput:
-    """What an owner enters. ``key`` ``None`` keeps the stored one, an empty string removes it.
-
-    Timeouts are seconds, prices US dollars per million tokens, ``None`` for unknown.
-    ``reconciles`` has the provider keep answers, so that one that was cut off can be looked up.
-    """
-
-    name: str
-    base_url: str
-    chat_model: str = ""
-    embedding_model: str = ""
-    key: str | None = None
-    price_in: Decimal | None = None
-    price_out: Decimal | None = None
-    embedding_price: Decimal | None = None
-    connect_timeout: float = 5.0
-    first_byte_timeout: float = 30.0
-    total_timeout: float = 120.0
-    concurrency: int = 16
-    enabled: bool = True
-    reconciles: bool = False
-    kind: str = ProviderKind.OPENAI
+from providers.services.inputs import ProviderInput
 
 
 def save_provider(
