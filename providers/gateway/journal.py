@@ -32,7 +32,8 @@ class JournalRow:
     dollars (``None`` when unpriced), and ``open_for``, the seconds until its answer can no longer
     come. ``found`` marks an answer that an earlier send had brought and the provider had kept.
     ``user`` and ``key`` are whose use is counted; ``tokens_reserved`` the most tokens the call
-    can take, in and out. ``tokens_reasoning`` are part of ``tokens_out``.
+    can take, in and out. ``tokens_reasoning`` are part of ``tokens_out``. ``max_age`` is how old
+    an answer bought by another analysis may be to serve an intent, in seconds.
     """
 
     fingerprint: str
@@ -67,11 +68,12 @@ class JournalRow:
     tokens_reserved: int = 0
     tokens_reasoning: int = 0
     batched: bool = False
+    max_age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """An answer paid for earlier."""
+    """An answer paid for earlier: ``age`` seconds ago, for the analysis ``session``."""
 
     text: str
     model: str
@@ -79,6 +81,15 @@ class StoredAnswer:
     tokens_out: int = 0
     tokens_cached: int = 0
     cost: float | None = None
+    age: float = 0.0
+    session: int | None = None
+
+
+def fresh(answer: StoredAnswer, max_age: float | None, session: int | None) -> bool:
+    """Whether a stored answer may be used: young enough, or bought by the same analysis, which
+    must never pay twice."""
+    own = session is not None and answer.session == session
+    return max_age is None or own or answer.age <= max_age
 
 
 Word = Literal["go", "wait", "answered", "refused"]

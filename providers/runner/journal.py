@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.db import close_old_connections, connection, transaction
+from django.utils import timezone
 
 from core.text import clean
-from providers.gateway.journal import JournalRow, StoredAnswer, Verdict, Verdicts
+from providers.gateway.journal import JournalRow, StoredAnswer, Verdict, Verdicts, fresh
 from providers.models import CallState, LlmAttempt, LlmCall
+from providers.runner.reads import Reads
 from providers.services.books import NOTHING, Ledger, amount, scopes_of
 from providers.services.limits import refusal, unpriced_refusal
 from providers.services.lost import FOUND, LOST, LOST_TEXT, is_lost
@@ -29,6 +31,7 @@ class DatabaseJournal:
 
     def __init__(self, workspace_id: int) -> None:
         self._workspace = workspace_id
+        self._reads = Reads(workspace_id)
 
     def write(self, rows: Sequence[JournalRow]) -> Verdicts:
         """Commit intents, answers and failures of a group, in order; decides on the intents."""
@@ -48,14 +51,20 @@ class DatabaseJournal:
         rows = LlmCall.objects.filter(
             workspace=self._workspace, fingerprint__in=set(fingerprints), state=CallState.OK
         ).exclude(response="")
-        return {row.fingerprint: _stored(row) for row in rows}
+        found = {row.fingerprint: row for row in rows}
+        answers = {fingerprint: stored(row) for fingerprint, row in found.items()}
+        self._reads.note(found.values())
+        return answers
 
     def close(self) -> None:
         """Give back this thread's connection."""
+        self._reads.flush()
         connection.close()
 
 
-def _stored(row: LlmCall) -> StoredAnswer:
+def stored(row: LlmCall) -> StoredAnswer:
+    """The answer a row keeps, with its age by this host's clock."""
+    age = (timezone.now() - row.settled_at).total_seconds() if row.settled_at else 0.0
     return StoredAnswer(
         row.response,
         row.model,
@@ -63,6 +72,8 @@ def _stored(row: LlmCall) -> StoredAnswer:
         row.tokens_out,
         row.tokens_cached,
         None if row.cost is None else float(row.cost),
+        max(0.0, age),
+        row.analysis_id,
     )
 
 
@@ -110,8 +121,8 @@ class _Group:
                 return Verdict("wait")
             self._lose(call)
         if call is not None and call.state == CallState.OK:
-            answer = _stored(call)
-            if answer.text:
+            answer = stored(call)
+            if answer.text and fresh(answer, row.max_age, row.session):
                 return Verdict("answered", answer=answer)
         refused = self._refused(row)
         if refused is not None:

@@ -12,13 +12,13 @@ import sys
 
 def no_journal(runner):
     """Answers that were paid for are not found again."""
-    stored = runner._stored
+    stored = runner.stored
 
     def emptied(row):
         answer = stored(row)
         return type(answer)("", answer.model)
 
-    runner._stored = emptied
+    runner.stored = emptied
     runner.DatabaseJournal.read = lambda self, fingerprints: {}
 
 
