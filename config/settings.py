@@ -38,6 +38,8 @@ STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 RUN_DIR = DATA_DIR / "run"
 # Free room, in MB, below which no new work begins; `core.disks` knows what it is when absent.
 DISK_RESERVE_MB = env.optional_integer("OPENCLIO_DISK_RESERVE_MB", low=0, high=100_000_000)
+# Room in MB that a workspace's stored answers may take; 0 for as much as they need.
+ANSWERS_MB = env.optional_integer("OPENCLIO_ANSWERS_MB", low=0, high=100_000_000) or 0
 # Compiled map code, beside the packages it was compiled from like Python's own byte code, so that
 # every data directory of an installation shares it. numba reads the name when first imported.
 NUMBA_CACHE_DIR = env.compiled_code(DATA_DIR / "numba")
@@ -224,6 +226,7 @@ Q_CLUSTER = {
 SUPERVISOR_TICKS: list[str] = [
     "core.disks.tick",
     "providers.services.tick",
+    "providers.services.answers.keep_within_bounds",
     "projects.services.tick",
     "analyses.services.tick",
     "core.events.tick",

@@ -1,7 +1,13 @@
 """Changes to providers, limits and the books of spending. Every door calls these."""
 
 from providers.selectors.limits import LimitState, limit_states, room
-from providers.services.answers import forget_vectors, purge_answers
+from providers.services.answers import (
+    bound_all_answers,
+    bound_answers,
+    forget_answers,
+    forget_vectors,
+    purge_answers,
+)
 from providers.services.inputs import ModelInput, ProviderInput
 from providers.services.limits import newly_near, set_limit, set_limits
 from providers.services.lost import doubt_lost_calls, tick
@@ -18,9 +24,12 @@ __all__ = [
     "LimitState",
     "ModelInput",
     "ProviderInput",
+    "bound_all_answers",
+    "bound_answers",
     "checked_address",
     "deployment_config",
     "doubt_lost_calls",
+    "forget_answers",
     "forget_vectors",
     "limit_states",
     "newly_near",
