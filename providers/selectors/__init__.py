@@ -20,6 +20,7 @@ from providers.selectors.providers import (
     state_of,
     use_by_provider,
 )
+from providers.selectors.routes import effective_route, offered, route_plan, route_plans
 
 __all__ = [
     "LimitState",
@@ -28,13 +29,17 @@ __all__ = [
     "ProviderRow",
     "Spending",
     "Use",
+    "effective_route",
     "figures",
     "limit_states",
+    "offered",
     "places",
     "provider",
     "provider_rows",
     "providers",
     "room",
+    "route_plan",
+    "route_plans",
     "spending",
     "state_of",
     "use_by_provider",

@@ -19,6 +19,7 @@ from providers.services.providers import (
     stored_key,
     test_provider,
 )
+from providers.services.routes import route_config, set_route
 
 __all__ = [
     "LimitState",
@@ -35,10 +36,12 @@ __all__ = [
     "newly_near",
     "purge_answers",
     "room",
+    "route_config",
     "save_provider",
     "set_enabled",
     "set_limit",
     "set_limits",
+    "set_route",
     "stored_key",
     "test_provider",
     "tick",
