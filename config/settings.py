@@ -59,6 +59,11 @@ PORT = env.integer("PORT", 8000, low=1, high=65535)
 # Whether owners may add providers on this machine and in private networks (Ollama, vLLM). A server
 # on the open internet has other things there that must not be reached through us.
 ALLOW_PRIVATE_PROVIDERS = env.flag("OPENCLIO_ALLOW_PRIVATE_PROVIDERS", default=not HTTPS)
+# The same for model servers on this very machine, at their usual ports alone. On where the portal
+# answers this machine alone, so that whoever could use it could call those servers anyway.
+LOCAL_MODELS = env.flag(
+    "OPENCLIO_LOCAL_MODELS", default={*ALLOWED_HOSTS} <= {"127.0.0.1", "localhost", "[::1]"}
+)
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0

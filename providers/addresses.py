@@ -16,6 +16,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
+from providers.clients.presets import LOCAL_PORTS
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 METADATA_HOSTS = frozenset(
@@ -38,6 +40,46 @@ class AddressRefused(OSError):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+def address_rule(url: str, *, private: bool, local_models: bool) -> bool:
+    """The ``allow_private`` by which a base URL is checked and, later, called.
+
+    ``private``: the operator permits private addresses and this provider asks for one.
+    ``local_models``: the operator lets owners use model servers on this very machine; that opens
+    loopback at the ports of the known ones (Ollama, vLLM, LM Studio, llama.cpp) and nothing else,
+    so that other services of this machine stay out of reach. Looks up no name; what is not a web
+    address gets no permission. Metadata and link-local addresses are refused either way.
+
+    Use it wherever a base URL is checked or made into a ``Deployment``::
+
+        allow = address_rule(url, private=..., local_models=settings.LOCAL_MODELS)
+        check_base_url(url, allow_private=allow)
+    """
+    return private or (local_models and is_local_model(url))
+
+
+def is_local_model(url: str) -> bool:
+    """Whether a base URL is loopback at the port of a known model server."""
+    try:
+        parts = urlsplit(url.strip())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    return port in LOCAL_PORTS and (_is_localhost(host) or _is_loopback(host))
+
+
+def _is_localhost(host: str) -> bool:
+    """Names that mean this machine (RFC 6761, section 6.3)."""
+    name = host.rstrip(".").lower()
+    return name == "localhost" or name.endswith(".localhost")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return _inner(ipaddress.ip_address(host.split("%")[0])).is_loopback
+    except ValueError:
+        return False
 
 
 def check_base_url(url: str, *, allow_private: bool) -> str:
@@ -74,7 +116,7 @@ def check_host(host: str, *, allow_private: bool) -> None:
         address = ipaddress.ip_address(name.split("%")[0])
     except ValueError:
         _check_spelling(name)
-        if not allow_private and (name == "localhost" or name.endswith(".localhost")):
+        if not allow_private and _is_localhost(name):
             raise AddressRefused(_PRIVATE) from None
         return
     check_address(address, allow_private=allow_private)
@@ -139,6 +181,8 @@ class GuardedResolver(AbstractResolver):
         for result in found:
             address = ipaddress.ip_address(result["host"].split("%")[0])
             check_address(address, allow_private=self._allow_private)
+            if _is_localhost(host) and not _inner(address).is_loopback:
+                raise AddressRefused("localhost must be an address of this machine.")
         return found
 
     @override

@@ -83,3 +83,21 @@ def test_redis_carries_live_news_when_it_is_there(tmp_path):
     expression = "s.CHANNEL_LAYERS['default']['BACKEND']"
     assert "InMemory" in run(tmp_path / "a", expression).stdout
     assert "channels_redis" in run(tmp_path / "b", expression, REDIS_URL="redis://h/0").stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "True"),
+        ({"ALLOWED_HOSTS": "localhost"}, "True"),
+        ({"ALLOWED_HOSTS": "localhost,clio.example.org"}, "False"),
+        ({"ALLOWED_HOSTS": "*"}, "False"),
+        ({"OPENCLIO_LOCAL_MODELS": "0"}, "False"),
+        ({"ALLOWED_HOSTS": "clio.example.org", "OPENCLIO_LOCAL_MODELS": "1"}, "True"),
+    ],
+)
+def test_local_models_are_open_while_the_portal_answers_this_machine_alone(
+    tmp_path, environment, expected
+):
+    done = run(tmp_path / "data", "s.LOCAL_MODELS", **environment)
+    assert done.stdout.strip() == expected, done.stderr

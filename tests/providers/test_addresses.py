@@ -5,7 +5,12 @@ import socket
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from providers.addresses import AddressRefused, GuardedResolver, check_base_url
+from providers.addresses import (
+    AddressRefused,
+    GuardedResolver,
+    address_rule,
+    check_base_url,
+)
 
 NEVER = [
     "file:///etc/passwd",
@@ -124,3 +129,53 @@ async def test_metadata_is_refused_even_where_private_is_allowed() -> None:
     assert await guard.resolve("inside.example", 80)
     with pytest.raises(AddressRefused):
         await guard.resolve("inside.example", 80)
+
+
+LOCAL_MODELS = [
+    "http://127.0.0.1:11434/v1",
+    "http://localhost:11434/v1",
+    "HTTP://LOCALHOST:1234",
+    "http://[::1]:8080/v1",
+    "http://127.0.0.1:8000/v1",
+]
+NO_LOCAL_MODELS = [
+    "http://127.0.0.1/v1",
+    "http://127.0.0.1:5432/v1",
+    "http://127.0.0.1:11435/v1",
+    "http://10.0.0.5:11434/v1",
+    "http://169.254.169.254:11434/v1",
+    "http://localhost.example.com:11434/v1",
+    "http://127.0.0.1.example.com:11434/v1",
+    "http://127.1:11434/v1",
+    "http://0.0.0.0:11434/v1",
+    "http://[::]:11434/v1",
+    "http://localhost:99999/v1",
+    "http://[::1:11434/v1",
+    "",
+]
+
+
+@pytest.mark.parametrize("url", LOCAL_MODELS)
+def test_known_model_servers_of_this_machine_need_their_own_permission_alone(url: str) -> None:
+    assert not address_rule(url, private=False, local_models=False)
+    allow = address_rule(url, private=False, local_models=True)
+    assert check_base_url(url, allow_private=allow)
+
+
+@pytest.mark.parametrize("url", NO_LOCAL_MODELS)
+def test_nothing_else_comes_in_with_local_models(url: str) -> None:
+    assert not address_rule(url, private=False, local_models=True)
+
+
+def test_private_permission_never_reaches_metadata() -> None:
+    url = "http://169.254.169.254/v1"
+    allow = address_rule(url, private=True, local_models=True)
+    with pytest.raises(AddressRefused):
+        check_base_url(url, allow_private=allow)
+
+
+async def test_localhost_must_lead_to_this_machine() -> None:
+    guard = GuardedResolver(allow_private=True, inner=Rebinding("127.0.0.1", "10.0.0.1"))
+    assert await guard.resolve("localhost", 11434)
+    with pytest.raises(AddressRefused, match="localhost"):
+        await guard.resolve("LOCALHOST.", 11434)
