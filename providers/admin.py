@@ -38,7 +38,7 @@ class ProviderAdmin(ReadOnlyAdmin):
     list_filter = ["kind", "enabled", "check_ok"]
     list_select_related = ["workspace"]
     search_fields = ["name", "base_url", "workspace__name"]
-    exclude = ["key_encrypted", "extra_headers"]
+    exclude = ["key_encrypted", "spare_key_encrypted", "proxy_encrypted", "extra_headers"]
     inlines = [DeploymentInline]
 
 

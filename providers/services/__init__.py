@@ -8,18 +8,14 @@ from providers.services.answers import (
     forget_vectors,
     purge_answers,
 )
+from providers.services.deployments import deployment_config
 from providers.services.inputs import ModelInput, ProviderInput
 from providers.services.limits import newly_near, set_limit, set_limits
 from providers.services.lost import doubt_lost_calls, tick
-from providers.services.providers import (
-    checked_address,
-    deployment_config,
-    save_provider,
-    set_enabled,
-    stored_key,
-    test_provider,
-)
+from providers.services.providers import checked_address, save_provider, set_enabled
 from providers.services.routes import route_config, set_route
+from providers.services.secrets import stored_key
+from providers.services.trying import test_provider
 
 __all__ = [
     "LimitState",

@@ -77,9 +77,9 @@ class ProviderInput:
     unknown.
 
     Secrets are write-only: ``None`` keeps what is stored and an empty string removes it, for
-    ``key``, for ``proxy`` and for each value of ``headers``, whose other names are removed;
-    ``headers`` ``None`` keeps them all. ``preset`` names an entry of
-    :mod:`providers.clients.presets`. ``ca_certificates`` is PEM. ``allow_private`` asks that this
+    ``key``, for ``proxy``, for ``ca_certificates`` (PEM, no secret) and for each value of
+    ``headers``, whose other names are removed; ``headers`` ``None`` keeps them all. ``preset``
+    names an entry of :mod:`providers.clients.presets`. ``allow_private`` asks that this
     provider's own host may be one of the private network. ``reconciles`` has the provider keep
     answers, so that one that was cut off can be looked up.
     """
@@ -102,7 +102,7 @@ class ProviderInput:
     preset: str = ""
     models: Sequence[ModelInput] = ()
     proxy: str | None = None
-    ca_certificates: str = ""
+    ca_certificates: str | None = None
     headers: Mapping[str, str | None] | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None

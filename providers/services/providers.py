@@ -1,26 +1,34 @@
-"""Changes to providers, and what the gateway needs to know about them."""
+"""Changes to providers: adding, changing, switching on and off."""
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
-from core.errors import Invalid
+from core.errors import Invalid, NotFound
 from providers import keys
 from providers.addresses import AddressRefused, check_base_url
-from providers.clients.openai_compatible import OpenAICompatibleClient
-from providers.clients.scripted import ScriptedClient
-from providers.gateway import probe
-from providers.gateway.types import Client, Deployment, Secret, Timeouts
-from providers.models import ModelDeployment, Provider, ProviderKind
-from providers.services.inputs import ProviderInput
+from providers.clients.presets import preset
+from providers.models import ModelDeployment, ModelPrice, Provider, ProviderKind
+from providers.services.inputs import (
+    ModelInput,
+    ProviderInput,
+    checked_certificates,
+    checked_headers,
+    checked_proxy,
+    checked_rates,
+    offered,
+)
+from providers.services.secrets import sealed, stored_proxy
+
+AGAIN = "Enter {} again, because the address, the proxy or the certificates changed."
 
 
 def save_provider(
@@ -28,22 +36,19 @@ def save_provider(
 ) -> Provider:
     """Add a provider, or change one. Owners only.
 
-    Raises :class:`Invalid` for an address that must not be called and for a name in use. A model
-    that is no longer named stays for the analyses that used it and is not offered again.
+    Raises :class:`Invalid` for an address that must not be called, for a name in use and for
+    whatever else cannot be kept. A model that is no longer named stays for the analyses that used
+    it and is not offered again.
     """
     require(actor, workspace, Role.OWNER)
-    row = provider or Provider(workspace=workspace, created_by=actor)
-    row.base_url = checked_address(given)
-    stored = Provider.objects.get(pk=provider.pk).base_url if provider else row.base_url
-    if row.base_url != stored and given.key is None and row.key_encrypted:
-        # Else an owner could have a stored key sent to an address of their choice.
-        raise Invalid(fields={"key": "Enter the key again, because the address changed."})
-    _fill(row, given)
+    given = _checked(given)
+    models = offered(given)
     try:
         with transaction.atomic():
+            row = _row(workspace, provider) or Provider(workspace=workspace, created_by=actor)
+            moved = _fill(row, given)
             row.save()
-            _offer(row, given.chat_model, False, given.price_in, given.price_out)
-            _offer(row, given.embedding_model, True, given.embedding_price, None)
+            _offer(row, models, moved)
             audit(
                 workspace=workspace,
                 actor=actor,
@@ -52,15 +57,27 @@ def save_provider(
                 name=row.name,
                 base_url=row.base_url,
                 key_replaced=given.key is not None,
+                proxy_replaced=given.proxy is not None,
+                headers=sorted(row.extra_headers),
             )
     except IntegrityError as error:
         raise Invalid(fields={"name": "There is a provider of this name already."}) from error
     return row
 
 
+def _row(workspace: Workspace, provider: Provider | None) -> Provider | None:
+    """The stored row, held until the change is written."""
+    if provider is None:
+        return None
+    found = Provider.objects.select_for_update().filter(pk=provider.pk, workspace=workspace).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
 def checked_address(given: ProviderInput) -> str:
     """The base URL in normal form; raises :class:`Invalid`."""
-    if given.kind != ProviderKind.OPENAI:
+    if given.kind not in (ProviderKind.OPENAI, ProviderKind.ANTHROPIC):
         return given.base_url
     try:
         return check_base_url(given.base_url, allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
@@ -68,41 +85,139 @@ def checked_address(given: ProviderInput) -> str:
         raise Invalid(fields={"base_url": error.message}) from error
 
 
-def _fill(row: Provider, given: ProviderInput) -> None:
-    for name in (
-        "name",
-        "kind",
-        "connect_timeout",
-        "first_byte_timeout",
-        "total_timeout",
-        "concurrency",
-        "enabled",
-        "reconciles",
-    ):
+def _checked(given: ProviderInput) -> ProviderInput:
+    """The input in normal form; raises :class:`Invalid`."""
+    if given.preset and preset(given.preset) is None:
+        raise Invalid(fields={"preset": "There is no such preset."})
+    checked_rates(given)
+    private = settings.ALLOW_PRIVATE_PROVIDERS
+    certificates, headers = given.ca_certificates, given.headers
+    return replace(
+        given,
+        base_url=checked_address(given),
+        proxy=None if given.proxy is None else checked_proxy(given.proxy, allow_private=private),
+        ca_certificates=None if certificates is None else checked_certificates(certificates),
+        headers=None if headers is None else checked_headers(headers),
+    )
+
+
+PLAIN = (
+    "name",
+    "kind",
+    "preset",
+    "base_url",
+    "connect_timeout",
+    "first_byte_timeout",
+    "total_timeout",
+    "concurrency",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "allow_private",
+    "enabled",
+    "reconciles",
+)
+"""What is stored as it was entered."""
+
+
+def _fill(row: Provider, given: ProviderInput) -> bool:
+    """Write the input into the row; returns whether its calls go elsewhere from now on."""
+    moved = not row._state.adding and _moves(row, given)
+    if moved:
+        _entered_again(row, given)
+        row.spare_key_encrypted = row.spare_key_hint = ""
+    for name in PLAIN:
         setattr(row, name, getattr(given, name))
     if given.key is not None:
-        row.key_encrypted = keys.encrypt(given.key, settings.ENCRYPTION_KEYS)
-        row.key_hint = keys.hint(given.key)
+        row.key_encrypted, row.key_hint = sealed(given.key), keys.hint(given.key)
+        row.key_changed_at = timezone.now()
+    if given.proxy is not None:
+        row.proxy_encrypted = sealed(given.proxy)
+    if given.ca_certificates is not None:
+        row.ca_certificates = given.ca_certificates
+    if given.headers is not None:
+        row.extra_headers = _headers(row, given.headers)
     # A changed provider has not been tested.
     row.checked_at, row.check_ok, row.check_text = None, None, ""
+    return moved
 
 
-def _offer(
-    row: Provider,
-    model: str,
-    embeds: bool,
-    price_in: Decimal | None,
-    price_out: Decimal | None,
-) -> None:
-    """Offer this one model of its sort and retire the others."""
-    others = row.deployments.filter(embeds=embeds, retired=False).exclude(model=model)
-    others.update(retired=True)
-    if model:
-        ModelDeployment.objects.update_or_create(
-            provider=row,
-            model=model,
-            embeds=embeds,
-            defaults={"price_in": price_in, "price_out": price_out, "retired": False},
+def _moves(row: Provider, given: ProviderInput) -> bool:
+    """Whether what is sent would reach, or could be read by, another machine than before."""
+    if given.base_url != row.base_url:
+        return True
+    if given.ca_certificates and given.ca_certificates != row.ca_certificates:
+        return True
+    if not given.proxy:
+        return False
+    try:
+        return given.proxy != stored_proxy(row).reveal()
+    except Invalid:
+        return True
+
+
+def _entered_again(row: Provider, given: ProviderInput) -> None:
+    """Raises :class:`Invalid` where a stored secret would be sent elsewhere.
+
+    Else an owner could have a stored key sent to an address of their choice.
+    """
+    if given.key is None and row.key_encrypted:
+        raise Invalid(fields={"key": AGAIN.format("the key")})
+    kept = row.extra_headers if given.headers is None else given.headers
+    if any(given.headers is None or kept[name] is None for name in kept):
+        raise Invalid(fields={"headers": AGAIN.format("the headers' values")})
+
+
+def _headers(row: Provider, given: Mapping[str, str | None]) -> dict[str, str]:
+    """Names with their encrypted values: a new one, or the one stored so far."""
+    found: dict[str, str] = {}
+    for name, value in given.items():
+        token = row.extra_headers.get(name, "") if value is None else sealed(value)
+        if token:
+            found[name] = token
+    return found
+
+
+def _offer(row: Provider, models: Sequence[ModelInput], moved: bool) -> None:
+    """Offer these models and retire the others."""
+    named = Q(pk__in=[])
+    for one in models:
+        named |= Q(model=one.model, embeds=one.embeds)
+    row.deployments.filter(retired=False).exclude(named).update(retired=True)
+    if moved:
+        row.deployments.update(
+            supports_schema=None, supports_tools=None, supports_streaming=None, probed_at=None
+        )
+    for one in models:
+        _offer_one(row, one)
+
+
+def _offer_one(row: Provider, one: ModelInput) -> None:
+    values = {
+        "price_in": one.price_in,
+        "price_out": one.price_out,
+        "price_cached": one.price_cached,
+        "offers_batches": one.offers_batches,
+        "retired": False,
+    }
+    for name in ("context_tokens", "dimensions"):
+        if getattr(one, name) is not None:
+            values[name] = getattr(one, name)
+    old = row.deployments.filter(model=one.model, embeds=one.embeds).first()
+    deployment, _ = ModelDeployment.objects.update_or_create(
+        provider=row, model=one.model, embeds=one.embeds, defaults=values
+    )
+    changed = old is not None and (old.price_in, old.price_out, old.price_cached) != (
+        one.price_in,
+        one.price_out,
+        one.price_cached,
+    )
+    if changed and one.price_in is not None and deployment.prices.exists():
+        # Dated prices go before the one without a date, so a new one needs its date as well.
+        ModelPrice.objects.create(
+            deployment=deployment,
+            price_in=one.price_in,
+            price_out=one.price_out or 0,
+            price_cached=one.price_cached,
         )
 
 
@@ -114,86 +229,3 @@ def set_enabled(*, actor: User, provider: Provider, enabled: bool) -> None:
     provider.save(update_fields=["enabled"])
     action = "provider.enabled" if enabled else "provider.disabled"
     audit(workspace=provider.workspace, actor=actor, action=action, obj=provider)
-
-
-def deployment_config(deployment: ModelDeployment, *, concurrency: int | None = None) -> Deployment:
-    """The gateway's view of a model. Raises :class:`Invalid` if its key cannot be read.
-
-    ``concurrency`` replaces the provider's own limit of calls at once.
-    """
-    row = deployment.provider
-    return Deployment(
-        id=str(deployment.pk),
-        provider=row.name,
-        kind=row.kind,
-        model="" if deployment.embeds else deployment.model,
-        embedding_model=deployment.model if deployment.embeds else "",
-        base_url=row.base_url,
-        api_key=stored_key(row),
-        timeouts=Timeouts(row.connect_timeout, row.first_byte_timeout, row.total_timeout),
-        concurrency=concurrency or row.concurrency,
-        price_in=_price(deployment.price_in),
-        price_out=_price(deployment.price_out),
-        supports_schema=deployment.supports_schema,
-        headers=tuple(sorted(row.extra_headers.items())),
-        allow_private=settings.ALLOW_PRIVATE_PROVIDERS,
-        journaled=row.kind != ProviderKind.LOCAL,
-        reconciles=row.reconciles,
-    )
-
-
-def stored_key(row: Provider) -> Secret:
-    """The provider's key, decrypted; raises :class:`Invalid` after the server's own keys changed."""
-    try:
-        return keys.decrypt(row.key_encrypted, settings.ENCRYPTION_KEYS)
-    except keys.KeyUnreadable as error:
-        raise Invalid(
-            fields={"key": "The stored key can no longer be read. Enter it again."}
-        ) from error
-
-
-def _price(value: Decimal | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def test_provider(*, actor: User, provider: Provider) -> probe.ProbeReport:
-    """Make one small call of each sort and note what happened. Owners and analysts.
-
-    Waits for the server for as long as the provider's timeouts allow, outside any transaction.
-    """
-    require(actor, provider.workspace, Role.ANALYST)
-    rows = list(provider.deployments.filter(retired=False))
-    report = asyncio.run(_probe(_trial(provider, rows)))
-    provider.checked_at = timezone.now()
-    provider.check_ok, provider.check_text = report.ok, report.text[:300]
-    with transaction.atomic():
-        provider.save(update_fields=["checked_at", "check_ok", "check_text"])
-        if report.json_schema is not None:
-            provider.deployments.filter(retired=False, embeds=False).update(
-                supports_schema=report.json_schema
-            )
-        audit(
-            workspace=provider.workspace,
-            actor=actor,
-            action="provider.tested",
-            obj=provider,
-            ok=report.ok,
-        )
-    return report
-
-
-def _trial(provider: Provider, rows: list[ModelDeployment]) -> Deployment:
-    """One target with the provider's chat and embedding model."""
-    chat = next((row for row in rows if not row.embeds), None)
-    embeds = next((row for row in rows if row.embeds), None)
-    blank = ModelDeployment(provider=provider, model="", embeds=False)
-    config = deployment_config(chat or blank)
-    return replace(config, embedding_model=embeds.model if embeds else "")
-
-
-async def _probe(target: Deployment) -> probe.ProbeReport:
-    client: Client = ScriptedClient() if target.kind == "scripted" else OpenAICompatibleClient()
-    try:
-        return await probe.probe(client, target)
-    finally:
-        await client.aclose()

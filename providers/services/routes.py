@@ -21,7 +21,7 @@ from providers.models import (
     Strategy,
 )
 from providers.selectors.routes import route_plan, wants_vectors
-from providers.services.providers import deployment_config
+from providers.services.deployments import deployment_config
 
 MOST_TARGETS = 20
 """Models of one route: more than anybody orders by hand, few enough to look at in one call."""
