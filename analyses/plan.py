@@ -11,6 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from providers.gateway.types import Semantic, Strategy
+
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
@@ -58,6 +60,23 @@ PREVIEW_GROWTH = 1.6
 """A new preview is drawn when this many times more has been read."""
 
 
+class FrozenRoute(BaseModel):
+    """Who answers one purpose, as it was when the analysis was started.
+
+    ``targets`` are primary keys of models with their weights, in order. ``local_last``: when none
+    of them answers, the local engine does. Without targets it answers alone. ``max_age`` is how
+    old a stored answer may be, in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    strategy: Strategy = "priority"
+    targets: list[tuple[int, int]] = Field(default_factory=list)
+    semantic: Semantic = "off"
+    max_age: float | None = Field(default=None, ge=0)
+    local_last: bool = False
+
+
 class RunParams(BaseModel):
     """The settings frozen onto an analysis. Defaults also fill rows written by older versions."""
 
@@ -76,6 +95,11 @@ class RunParams(BaseModel):
     the first are taken."""
     left_out: list[int] = Field(default_factory=list)
     """Positions of the data set, ascending, whose conversations were deleted before the start."""
+    routes: dict[str, FrozenRoute] = Field(default_factory=dict)
+    """By purpose, for an analysis in the workspace's order; a purpose that is missing is asked of
+    the analysis's own models."""
+    key: int | None = None
+    """The API key that started it: its limits hold for the calls."""
     identity: str = ""
     """Recognises the same work started again from the command line."""
 

@@ -82,10 +82,19 @@ class CallFailed(Exception):
     ``error_class`` is one of the gateway's classes (``timeout``, ``rate_limit``, ``bad_answer``,
     ``auth`` ...); ``fatal`` says that the next call would fail the same way (bad key, no quota),
     so the stage should stop and let the run say so instead of failing item after item.
+    ``retry_after`` is in how many seconds a call may succeed again, ``None`` if nobody knows.
     """
 
-    def __init__(self, error_class: str, message: str, *, fatal: bool = False) -> None:
+    def __init__(
+        self,
+        error_class: str,
+        message: str,
+        *,
+        fatal: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
+        self.retry_after = retry_after
         self.error_class = error_class
         self.message = message
         self.fatal = fatal

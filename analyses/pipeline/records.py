@@ -171,6 +171,7 @@ class TreeNode:
 
     ``key`` is unique in the tree; base clusters have ``leaf`` set to their cluster index.
     ``level`` is 1 for themes and grows downwards. ``parent`` is ``None`` for themes.
+    ``model`` worded it, if the stage that made the node knows.
     """
 
     key: int
@@ -179,6 +180,7 @@ class TreeNode:
     name: str
     description: str
     leaf: int | None = None
+    model: str = ""
 
 
 # privacy -----------------------------------------------------------------------------------

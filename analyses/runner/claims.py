@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
@@ -57,12 +58,14 @@ def share_of(session_id: int, params: dict[str, Any]) -> int:
     return max(1, -(-RunParams.model_validate(params).concurrency // max(1, readers)))
 
 
-Models = tuple[int | None, int | None, int | None]
+Models = tuple[int | None, int | None, int | None, str]
 
 
 def models_of(session: AnalysisSession) -> Models:
-    """Which models an analysis asks: for chat, for vectors, when the first does not answer."""
-    return session.chat_id, session.embedding_id, session.fallback_id
+    """Which models an analysis asks: for chat, for vectors, when the first does not answer, and
+    by which frozen routes."""
+    routes = json.dumps(session.params.get("routes", {}), sort_keys=True)
+    return session.chat_id, session.embedding_id, session.fallback_id, routes
 
 
 @dataclass(frozen=True, slots=True)

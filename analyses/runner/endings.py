@@ -45,5 +45,5 @@ async def call_failed(db: Run, batch: Batch, error: CallFailed) -> None:
         await failed(db, batch, error.message)
         return
     # First of all, or another worker takes what is given back and meets the same.
-    await db(block, batch.session_id, error.error_class, error.message)
+    await db(block, batch.session_id, error.error_class, error.message, error.retry_after)
     await give_back(db, batch)

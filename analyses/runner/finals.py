@@ -12,6 +12,7 @@ import numpy.typing as npt
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
 from analyses.pipeline.insights import InsightsStage
+from analyses.pipeline.local.engine import MODEL_LABEL
 from analyses.pipeline.local.groups import theme_text
 from analyses.pipeline.privacy import PrivacyParams, PrivacyStage, scale_floors
 from analyses.pipeline.records import (
@@ -24,6 +25,7 @@ from analyses.pipeline.records import (
 from analyses.pipeline.report import ReportStage
 from analyses.runner import saving, sources
 from analyses.runner.job import Job
+from analyses.runner.noting import noted, warn
 from providers.models import CallState, LlmCall
 
 UNNAMED = "Smaller groups"
@@ -75,6 +77,7 @@ async def privacy(job: Job) -> None:
         for node in nodes
     ]
     stage = PrivacyStage(PrivacyParams(floors=floors))
+    job, port = noted(job)
     records: list[PrivacyVerdict] = await job.records(stage, facts)
     verdicts = {verdict.key: verdict for verdict in records}
     final = saving.FinalTree(
@@ -85,7 +88,12 @@ async def privacy(job: Job) -> None:
         notice=floors.notice,
         model=session.chat.model if session.chat else "local engine",
     )
-    await job.save(lambda locked: saving.tree(locked, final, rows, labels))
+
+    def write(locked: AnalysisSession) -> None:
+        saving.tree(locked, final, rows, labels)
+        warn(locked, job, port, "privacy")
+
+    await job.save(write)
 
 
 def reworded(
@@ -108,7 +116,7 @@ def reworded(
         taken = [other.name for other in found.values() if other.level == node.level]
         children = [{"name": child.name, "size": len(groups[child.key])} for child in shown]
         name, description = theme_text(children, taken) if children else (UNNAMED, "")
-        found[node.key] = replace(node, name=name, description=description)
+        found[node.key] = replace(node, name=name, description=description, model=MODEL_LABEL)
         changed.add(node.key)
     return [found[node.key] for node in nodes]
 

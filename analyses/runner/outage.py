@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
@@ -35,12 +36,17 @@ def passing(error: CallFailed) -> bool:
     return error.fatal or error.error_class in PASSING
 
 
-async def to_blame(error_class: str, chat: ChatPort | None) -> bool:
-    """Whether what was asked is itself the cause: the provider answers another question now."""
+async def to_blame(error_class: str, chat: ChatPort | None, asked: object = None) -> bool:
+    """Whether what was asked is itself the cause: the provider answers another question now.
+
+    The other question is put to the models of the same purpose as ``asked``, else to those that
+    read.
+    """
     if chat is None or error_class not in OWN:
         return False
     try:
-        await chat(_question())
+        purpose = asked.purpose if isinstance(asked, ChatRequest) else "facets"
+        await chat(replace(_question(), purpose=purpose))
     except (CallFailed, Stopped):
         return False
     return True
@@ -86,9 +92,11 @@ class Sheltered(Generic[T]):
         except CallFailed as error:
             if error.fatal or not passing(error):
                 raise
-            if await to_blame(error.error_class, self._chat):
+            if await to_blame(error.error_class, self._chat, request):
                 raise
-            raise CallFailed(error.error_class, error.message, fatal=True) from error
+            raise CallFailed(
+                error.error_class, error.message, fatal=True, retry_after=error.retry_after
+            ) from error
 
     async def settle(self) -> None:
         """Wait until every call that is out has its answer in the journal."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analyses.models import AnalysisSession
@@ -25,12 +25,12 @@ from analyses.pipeline.minilm import MiniLmEmbedder
 from analyses.pipeline.tokens import count_tokens
 from analyses.pipeline.vectors import LocalEmbedder
 from analyses.plan import RunParams
+from analyses.runner.asking import CHAT, VECTORS, Asked, asked_of
 from core.work import owner_name
-from providers.gateway.errors import CallError, ErrorClass
+from providers.gateway.errors import TRAITS, CallError, ErrorClass
 from providers.gateway.gateway import Gateway
 from providers.gateway.types import CallScope, ChatCall, ChatMessage, Deployment, Route
 from providers.runner import open_gateway
-from providers.services import deployment_config
 
 AHEAD = 2
 """Conversations in work for each call on the wire: the others wait for commits, and hold none."""
@@ -49,6 +49,8 @@ class Ports:
     local_vectors: bool
     gateway: Gateway | None = None
     targets: tuple[Deployment, ...] = ()
+    remote: frozenset[str] = frozenset()
+    """Purposes that models are asked for."""
 
     def share(self, calls: int) -> None:
         """Set this process's share of the calls on the wire."""
@@ -63,14 +65,33 @@ class Ports:
 
 
 class RemoteChat:
-    """The gateway as the pipeline's chat port."""
+    """The gateway as the pipeline's chat port: every purpose has its own route.
 
-    def __init__(self, gateway: Gateway, route: Route, scope: CallScope) -> None:
+    A purpose without a route is answered by the local engine. Where the local engine stands last
+    in the route, it answers what no model does; reading conversations is never left to it that
+    way, since its answers and a model's are not alike.
+    """
+
+    def __init__(
+        self, gateway: Gateway, asked: Mapping[str, Asked], scope: CallScope, local: ChatPort
+    ) -> None:
         self._gateway = gateway
-        self._route = route
+        self._asked = asked
         self._scope = scope
+        self._local = local
 
     async def __call__(self, request: ChatRequest) -> ChatAnswer:
+        asked = self._asked[request.purpose]
+        if asked.route is None:
+            return await self._local(request)
+        try:
+            return await self._ask(request, asked.route)
+        except CallFailed as error:
+            if asked.local_last and request.purpose in REPLACEABLE and is_outage(error):
+                return await self._local(request)
+            raise
+
+    async def _ask(self, request: ChatRequest, route: Route) -> ChatAnswer:
         call = ChatCall(
             purpose=request.purpose,
             messages=tuple(ChatMessage(m.role, m.content) for m in request.messages),
@@ -81,7 +102,7 @@ class RemoteChat:
             temperature=request.temperature,
         )
         try:
-            result = await self._gateway.chat(call, self._route, self._scope)
+            result = await self._gateway.chat(call, route, self._scope)
         except CallError as error:
             raise translated(error) from error
         return ChatAnswer(
@@ -95,69 +116,111 @@ class RemoteChat:
         )
 
 
+REPLACEABLE = frozenset({"names", "hierarchy", "privacy"})
+"""Purposes whose answers the local engine's rules may stand in for."""
+
+
+def is_outage(error: CallFailed) -> bool:
+    """Whether no model answered, for a reason other than the person's own limit or this text."""
+    scope = TRAITS[ErrorClass(error.error_class)].scope
+    return scope != "call" and error.error_class != ErrorClass.BUDGET.value
+
+
 class RemoteEmbed:
-    """The gateway as the pipeline's embedding port."""
+    """The gateway as the pipeline's embedding port.
+
+    All vectors of an analysis must come from one model, or they could not be compared: after the
+    first answer only the model that gave it is asked, wherever it is offered in the route.
+    ``model`` is the one that answered.
+    """
 
     def __init__(self, gateway: Gateway, route: Route, scope: CallScope) -> None:
         self._gateway = gateway
         self._route = route
         self._scope = scope
+        self.model = ""
+
+    @property
+    def targets(self) -> list[tuple[int, int]]:
+        """Primary keys of the models that may still be asked, with their weights."""
+        weights = self._route.weights or (1,) * len(self._route.targets)
+        keys = [int(target.id) for target in self._route.targets]
+        return list(zip(keys, weights, strict=True))
 
     async def __call__(self, texts: Sequence[str]) -> Matrix:
         try:
             result = await self._gateway.embed(texts, self._route, self._scope)
         except CallError as error:
             raise translated(error) from error
+        if texts and not self.model:
+            self.model = result.model
+            self._route = only(self._route, result.model)
         return result.vectors
+
+
+def only(route: Route, model: str) -> Route:
+    """The part of a route that offers one embedding model."""
+    kept = [
+        place
+        for place, target in enumerate(route.targets)
+        if (target.embedding_model or target.model) == model
+    ]
+    weights = tuple(route.weights[place] for place in kept) if route.weights else ()
+    return replace(route, targets=tuple(route.targets[place] for place in kept), weights=weights)
 
 
 def translated(error: CallError) -> Exception:
     """The gateway's error as the pipeline's."""
     if error.error_class is ErrorClass.CANCELLED:
         return Stopped()
-    return CallFailed(str(error.error_class.value), str(error), fatal=error.fatal)
+    return CallFailed(
+        str(error.error_class.value),
+        str(error),
+        fatal=error.fatal,
+        retry_after=error.retry_after,
+    )
 
 
 def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
-    """The ports an analysis was frozen with."""
+    """The ports an analysis was frozen with. Raises :class:`core.errors.Invalid`."""
     params = RunParams.model_validate(session.params)
-    chat_to = _config(session.chat, params) if session.chat else None
-    embed_to = _config(session.embedding, params) if session.embedding else None
-    local_chat = chat_to is None or chat_to.kind == "local"
-    local_vectors = embed_to is None or embed_to.kind == "local"
+    asked = asked_of(session)
     gateway = None
-    if not (local_chat and local_vectors):
+    if any(one.route for one in asked.values()):
         gateway = open_gateway(session.project.workspace_id, count=count_tokens)
     scope = CallScope(
         workspace=session.project.workspace_id,
         session=session.pk,
         project=session.project_id,
+        user=session.created_by_id,
+        key=params.key,
         owner=owner_name(),
         should_stop=should_stop,
     )
     chat: ChatPort = LocalEngine()
-    minilm = local_vectors and params.vectors == "minilm"
+    vectors = asked[VECTORS].route
+    minilm = vectors is None and params.vectors == "minilm"
     embed: EmbedPort = MiniLmEmbedder() if minilm else LocalEmbedder(seed=session.seed)
-    targets: tuple[Deployment, ...] = ()
-    if gateway and chat_to and not local_chat:
-        targets = (chat_to, *_fallback(session, params))
-        chat = RemoteChat(gateway, Route(targets), scope)
-    if gateway and embed_to and not local_vectors:
-        embed = RemoteEmbed(gateway, Route((embed_to,)), scope)
-    return Ports(chat, embed, local_chat, local_vectors and not minilm, gateway, targets)
+    if gateway and any(asked[purpose].route for purpose in CHAT):
+        chat = RemoteChat(gateway, asked, scope, chat)
+    if gateway and vectors:
+        embed = RemoteEmbed(gateway, vectors, scope)
+    return Ports(
+        chat,
+        embed,
+        local=asked["facets"].route is None,
+        local_vectors=vectors is None and not minilm,
+        gateway=gateway,
+        targets=_chat_targets(asked),
+        remote=frozenset(purpose for purpose, one in asked.items() if one.route),
+    )
 
 
-def _fallback(session: AnalysisSession, params: RunParams) -> tuple[Deployment, ...]:
-    """The model that is asked when the first one does not answer, if there is one to call."""
-    if session.fallback is None or session.fallback_id == session.chat_id:
-        return ()
-    config = _config(session.fallback, params)
-    return () if config.kind == "local" else (config,)
-
-
-def _config(deployment: Any, params: RunParams) -> Deployment:
-    config: Deployment = deployment_config(deployment, concurrency=params.concurrency)
-    return config
+def _chat_targets(asked: Mapping[str, Asked]) -> tuple[Deployment, ...]:
+    """Every model that is asked in words, once."""
+    routes = (asked[purpose].route for purpose in CHAT)
+    found = {target.id: target for route in routes if route for target in route.targets}
+    return tuple(found.values())
 
 
 def context(

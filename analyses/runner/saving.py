@@ -200,7 +200,7 @@ def tree(session: AnalysisSession, final: FinalTree, rows: ReadRows, labels: Any
             shown=verdict.shown,
             withheld_for=verdict.reason,
             privacy_score=verdict.score,
-            model=final.model,
+            model=(node.model or final.model)[:120],
         )
         cluster.save()
         made[node.key] = cluster

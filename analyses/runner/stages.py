@@ -5,7 +5,8 @@ A handler loads inputs in the database thread, runs the stage, and saves under t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import numpy.typing as npt
 
 from analyses import artifacts
 from analyses.models import AnalysisSession, ArtifactKind
-from analyses.pipeline.base import REST, Labels
+from analyses.pipeline.base import REST, EmbedPort, Labels
 from analyses.pipeline.cluster import ClusterParams, ClusterStage
 from analyses.pipeline.coordinates import to_u16
 from analyses.pipeline.embed import EmbedParams, EmbedStage
 from analyses.pipeline.hierarchy import HierarchyStage
+from analyses.pipeline.local.engine import MODEL_LABEL
 from analyses.pipeline.map import MapStage
 from analyses.pipeline.name import NameStage
 from analyses.pipeline.prepare import PrepareStage
@@ -29,8 +31,12 @@ from analyses.pipeline.records import (
     NameInputs,
     TreeNode,
 )
+from analyses.plan import RunParams
 from analyses.runner import finals, previews, saving
+from analyses.runner.asking import VECTORS
 from analyses.runner.job import Handler, Job
+from analyses.runner.noting import Noted, noted, warn
+from analyses.runner.ports import RemoteEmbed
 from analyses.runner.sources import read_rows, rows_by_node, sources
 from core.figures import count_of
 from providers.services import forget_vectors
@@ -69,9 +75,20 @@ async def embed(job: Job) -> None:
         forget_vectors(session.pk)
         session.warnings = [one for one in session.warnings if not one.endswith(REFUSED)]
         session.warnings += [f"{count_of(refused, 'conversation')}{REFUSED}"] if refused else []
-        session.save(update_fields=["warnings"])
+        _keep_model(session, job.ports.embed)
+        session.save(update_fields=["warnings", "embedding", "params"])
 
     await job.save(write)
+
+
+def _keep_model(session: AnalysisSession, port: EmbedPort) -> None:
+    """From now on only the model that made the vectors is asked for more of them."""
+    params = RunParams.model_validate(session.params)
+    if isinstance(port, RemoteEmbed) and port.model and VECTORS in params.routes:
+        kept = params.routes[VECTORS].model_copy(update={"targets": port.targets})
+        routes = {**params.routes, VECTORS: kept}
+        session.params = params.model_copy(update={"routes": routes}).model_dump(mode="json")
+        session.embedding_id = port.targets[0][0]
 
 
 def _refused(texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> int:
@@ -104,19 +121,25 @@ async def name(job: Job) -> None:
     inputs = NameInputs(
         texts=rows.texts, hints=rows.titles, vectors=vectors, labels=labels, centroids=centroids
     )
+    job, port = noted(job)
     records = await job.records(NameStage(), inputs)
     latest: dict[int, ClusterText] = {record.index: record for record in records}
     data = [
         {
             "name": text.name,
             "description": text.description,
-            "model": text.model,
+            "model": text.model or MODEL_LABEL,
             "failed": text.failed,
         }
         for _, text in sorted(latest.items())
     ]
     path = artifacts.write_json(job.session, ArtifactKind.NAMES, job.batch.mark, data)
-    await job.save(lambda session: artifacts.point(session, ArtifactKind.NAMES, path, len(data)))
+
+    def write(session: AnalysisSession) -> None:
+        artifacts.point(session, ArtifactKind.NAMES, path, len(data))
+        warn(session, job, port, "names")
+
+    await job.save(write)
 
 
 async def hierarchy(job: Job) -> None:
@@ -129,10 +152,22 @@ async def hierarchy(job: Job) -> None:
         centroids=centroids,
         sizes=[int(np.sum(labels == index)) for index in range(len(names))],
     )
+    job, port = noted(job)
     nodes: list[TreeNode] = await job.records(HierarchyStage(), inputs)
-    data = [finals.node_to_json(node) for node in nodes]
+    worded = [replace(node, model=_worded_by(node, names, port)) for node in nodes]
+    data = [finals.node_to_json(node) for node in worded]
     path = artifacts.write_json(job.session, ArtifactKind.TREE, job.batch.mark, data)
-    await job.save(lambda session: artifacts.point(session, ArtifactKind.TREE, path, len(data)))
+
+    def write(session: AnalysisSession) -> None:
+        artifacts.point(session, ArtifactKind.TREE, path, len(data))
+        warn(session, job, port, "hierarchy")
+
+    await job.save(write)
+
+
+def _worded_by(node: TreeNode, names: Sequence[Mapping[str, str]], port: Noted) -> str:
+    """The model a base cluster was named by; for themes, all that arranged the tree."""
+    return port.words if node.leaf is None else names[node.leaf].get("model", "")
 
 
 async def draw_map(job: Job) -> None:

@@ -282,7 +282,8 @@ class Worker:
             if reader.fatal is not None:  # first of all, or another worker takes what is released
                 fatal, reader.fatal = reader.fatal, None
                 self._stopped.add(reader.session.pk)
-                await self.db(block, reader.session.pk, fatal.error_class, fatal.message)
+                told = (fatal.error_class, fatal.message, fatal.retry_after)
+                await self.db(block, reader.session.pk, *told)
             for opened in reader.take_finished():
                 await self._save_range(reader, opened)
 

@@ -171,13 +171,16 @@ def give_up(batch: Batch, error: str) -> None:
         advance(session)
 
 
-def block(session_id: int, error_class: str, message: str) -> None:
+def block(
+    session_id: int, error_class: str, message: str, retry_after: float | None = None
+) -> None:
     """Stop issuing work until a person or time removes the cause.
 
-    ``error_class`` is the gateway's, or a :class:`analyses.models.BlockReason`. What is being
-    paused, stopped or over stays so.
+    ``error_class`` is the gateway's, or a :class:`analyses.models.BlockReason`; ``retry_after``
+    is in how many seconds a call may succeed again, if the gateway knows. What is being paused,
+    stopped or over stays so.
     """
     with transaction.atomic():
         session = locked(session_id)
         if session.desired == Desired.RUN:
-            blocks.hold(session, blocks.reason_of(error_class), message)
+            blocks.hold(session, blocks.reason_of(error_class), message, retry_after)

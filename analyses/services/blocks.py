@@ -36,6 +36,9 @@ WAITS: Mapping[str, tuple[float, float]] = {
 }
 """Seconds until the first new try, and the most. Other reasons wait for a person."""
 
+SHORTEST, LONGEST = 1.0, 120.0
+"""Bounds in seconds of a wait that the gateway told: a provider may ask for any."""
+
 GROWTH, JITTER = 1.5, 0.1
 """Each block in a row waits this much longer, give or take a share."""
 
@@ -59,15 +62,28 @@ def wait_of(reason: str, blocks: int) -> timedelta | None:
     return timedelta(seconds=min(most, first * GROWTH ** min(blocks, 30)) * jitter)
 
 
-def hold(session: AnalysisSession, reason: str, detail: str) -> None:
-    """Block a locked session that runs. Another reason replaces the one it had."""
+def told(reason: str, retry_after: float | None) -> timedelta | None:
+    """How long a provider is left alone that is tried again in ``retry_after`` seconds."""
+    if reason != BlockReason.PROVIDER or retry_after is None:
+        return None
+    return timedelta(seconds=min(max(retry_after, SHORTEST), LONGEST))
+
+
+def hold(
+    session: AnalysisSession, reason: str, detail: str, retry_after: float | None = None
+) -> None:
+    """Block a locked session that runs. Another reason replaces the one it had.
+
+    ``retry_after``: in how many seconds the gateway tries a model of the route again. The
+    analysis waits just as long, instead of by a guess of its own.
+    """
     if session.status == SessionStatus.QUEUED:
         set_status(session, SessionStatus.RUNNING)
     if session.status not in (SessionStatus.RUNNING, SessionStatus.BLOCKED):
         return
     if (session.status, session.reason) == (SessionStatus.BLOCKED, reason):
         return
-    wait = wait_of(reason, session.blocks)
+    wait = told(reason, retry_after) or wait_of(reason, session.blocks)
     set_status(
         session,
         SessionStatus.BLOCKED,

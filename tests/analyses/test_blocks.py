@@ -258,3 +258,24 @@ def test_few_errors_among_many_stop_nothing(
     session.refresh_from_db()
     assert failing(session, 26).status == SessionStatus.RUNNING
     assert failing(session, 1).status == SessionStatus.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("said", "waits"), [(7.0, 7.0), (0.2, 1.0), (900.0, 120.0), (float("inf"), 120.0)]
+)
+def test_a_provider_is_left_alone_just_as_long_as_the_gateway_says(
+    start: Callable[..., AnalysisSession], said: float, waits: float
+) -> None:
+    session = start()
+    before = timezone.now()
+    services.block(session.pk, "server", "It said no.", said)
+    session.refresh_from_db()
+    assert session.retry_at is not None
+    assert abs((session.retry_at - before).total_seconds() - waits) < 0.9
+
+
+def test_a_time_that_was_told_changes_no_other_wait(start: Callable[..., AnalysisSession]) -> None:
+    session = start()
+    services.block(session.pk, "auth", "The key is wrong.", 5.0)
+    session.refresh_from_db()
+    assert (session.reason, session.retry_at) == ("key", None)
