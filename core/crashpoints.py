@@ -36,6 +36,11 @@ POINTS = frozenset(
         "after_artifact",  # it is written and in its place, no row points at it
         "during_renew",  # leases were prolonged, the holder does not know
         "before_release",  # work is about to be given back
+        "bulk_opened",  # calls belong to a provider batch that was not handed over yet
+        "bulk_submitted",  # the provider took it, its number is not committed
+        "bulk_stored",  # its number is committed, nobody waits for it yet
+        "bulk_kept",  # a first part of its answers is committed
+        "bulk_collected",  # all of its answers are, but not that it has ended
     }
 )
 

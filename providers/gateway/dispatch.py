@@ -16,6 +16,7 @@ from providers.gateway.errors import (
     CallError,
     ErrorClass,
     Fault,
+    Parked,
     is_outage,
     maybe_billed,
 )
@@ -215,6 +216,8 @@ class Dispatcher:
             if verdict.answer is not None:
                 reply = job.replay(verdict.answer)
                 return _Sent(reply, self._clock.monotonic(), row, verdict.answer)
+            if verdict.word == "parked":
+                raise Parked(verdict.text)
             if verdict.word == "refused":
                 raise CallError(ErrorClass.BUDGET, verdict.text, fatal=True)
             await self._pause(STOP_POLL, scope)

@@ -154,6 +154,17 @@ class CallError(Exception):
         super().__init__(self.message)
 
 
+class Parked(CallError):
+    """The call waits at the provider in ``batch``; it has neither failed nor to be sent again.
+
+    Whoever asked may ask again once that batch was collected.
+    """
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(ErrorClass.CANCELLED, "The call waits at the provider.")
+        self.batch = batch
+
+
 QUOTA_CODES = frozenset(
     {
         "insufficient_quota",

@@ -92,7 +92,7 @@ def fresh(answer: StoredAnswer, max_age: float | None, session: int | None) -> b
     return max_age is None or own or answer.age <= max_age
 
 
-Word = Literal["go", "wait", "answered", "refused"]
+Word = Literal["go", "wait", "answered", "refused", "parked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ class Verdict:
     ``go``: it is committed, send; ``doubted`` is then how many seconds ago a send of this call
     was cut off, ``None`` when none was. ``wait``: somebody else is asking the same, or calls now
     out hold the room under a limit; look again. ``answered``: here is the ``answer``.
-    ``refused``: a limit forbids it, as ``text`` says.
+    ``refused``: a limit forbids it, as ``text`` says. ``parked``: the batch that ``text`` names
+    will bring the answer.
     """
 
     word: Word = "go"
