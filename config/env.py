@@ -10,7 +10,7 @@ import binascii
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -251,6 +251,15 @@ def key_ring(name: str, file: Path) -> list[str]:
                 "`openssl rand -base64 32 | tr '+/' '-_'`."
             )
     return keys
+
+
+def keep_apart(signing: str, ring: Sequence[str]) -> None:
+    """Refuse one key for two uses: whoever learned the signing key would read stored secrets."""
+    if signing in ring:
+        raise ImproperlyConfigured(
+            "SECRET_KEY is also one of OPENCLIO_ENCRYPTION_KEYS. Each needs a key of its own: "
+            "make another with `openssl rand -base64 32 | tr '+/' '-_'`."
+        )
 
 
 def _fernet_key() -> str:

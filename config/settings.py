@@ -49,6 +49,7 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(NUMBA_CACHE_DIR))
 
 SECRET_KEY = env.secret_key("SECRET_KEY", SECRETS_DIR / "secret-key")
 ENCRYPTION_KEYS = env.key_ring("OPENCLIO_ENCRYPTION_KEYS", SECRETS_DIR / "encryption-keys")
+env.keep_apart(SECRET_KEY, ENCRYPTION_KEYS)
 DEBUG = env.flag("DEBUG", default=False)
 HTTPS = env.flag("HTTPS", default=False)
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", ["127.0.0.1", "localhost", "[::1]"])

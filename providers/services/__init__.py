@@ -10,6 +10,7 @@ from providers.services.answers import (
 )
 from providers.services.deployments import deployment_config
 from providers.services.inputs import ModelInput, ProviderInput
+from providers.services.keys import drop_spare_key, replace_key, rotate_keys
 from providers.services.limits import newly_near, set_limit, set_limits
 from providers.services.lost import doubt_lost_calls, tick
 from providers.services.providers import checked_address, save_provider, set_enabled
@@ -26,12 +27,15 @@ __all__ = [
     "checked_address",
     "deployment_config",
     "doubt_lost_calls",
+    "drop_spare_key",
     "forget_answers",
     "forget_vectors",
     "limit_states",
     "newly_near",
     "purge_answers",
+    "replace_key",
     "room",
+    "rotate_keys",
     "route_config",
     "save_provider",
     "set_enabled",

@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.conf import settings
 from django.utils import timezone
 
+from providers.addresses import address_rule
 from providers.clients.presets import preset
 from providers.gateway.types import Deployment, Timeouts
 from providers.models import ModelDeployment, Provider, ProviderKind
@@ -47,7 +48,7 @@ def deployment_config(deployment: ModelDeployment, *, concurrency: int | None = 
         headers=stored_headers(row),
         certificates=row.ca_certificates,
         proxy=stored_proxy(row).reveal(),
-        allow_private=may_be_private(row),
+        allow_private=may_be_private(row.base_url),
         journaled=row.kind != ProviderKind.LOCAL,
         reconciles=row.reconciles,
     )
@@ -61,9 +62,11 @@ def auth_of(row: Provider) -> str:
     return "x-api-key" if row.kind == ProviderKind.ANTHROPIC else "bearer"
 
 
-def may_be_private(row: Provider) -> bool:
-    """Whether this provider's host may be one of the private network."""
-    return bool(settings.ALLOW_PRIVATE_PROVIDERS)
+def may_be_private(url: str) -> bool:
+    """Whether the server at a base URL may be on this machine or in the private network."""
+    return address_rule(
+        url, private=settings.ALLOW_PRIVATE_PROVIDERS, local_models=settings.LOCAL_MODELS
+    )
 
 
 def _price(value: Decimal | None) -> float | None:

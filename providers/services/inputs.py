@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -88,7 +88,7 @@ class ProviderInput:
     base_url: str
     chat_model: str = ""
     embedding_model: str = ""
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     price_in: Decimal | None = None
     price_out: Decimal | None = None
     embedding_price: Decimal | None = None
@@ -101,9 +101,9 @@ class ProviderInput:
     kind: str = ProviderKind.OPENAI
     preset: str = ""
     models: Sequence[ModelInput] = ()
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     ca_certificates: str | None = None
-    headers: Mapping[str, str | None] | None = None
+    headers: Mapping[str, str | None] | None = field(default=None, repr=False)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     allow_private: bool = False

@@ -17,6 +17,7 @@ from providers import keys
 from providers.addresses import AddressRefused, check_base_url
 from providers.clients.presets import preset
 from providers.models import ModelDeployment, ModelPrice, Provider, ProviderKind
+from providers.services.deployments import may_be_private
 from providers.services.inputs import (
     ModelInput,
     ProviderInput,
@@ -80,7 +81,7 @@ def checked_address(given: ProviderInput) -> str:
     if given.kind not in (ProviderKind.OPENAI, ProviderKind.ANTHROPIC):
         return given.base_url
     try:
-        return check_base_url(given.base_url, allow_private=settings.ALLOW_PRIVATE_PROVIDERS)
+        return check_base_url(given.base_url, allow_private=may_be_private(given.base_url))
     except AddressRefused as error:
         raise Invalid(fields={"base_url": error.message}) from error
 

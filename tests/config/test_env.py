@@ -210,6 +210,13 @@ def test_key_ring_takes_several_and_names_the_bad_one(given, tmp_path):
         env.key_ring(NAME, tmp_path / "ring")
 
 
+def test_signing_and_encryption_never_share_a_key():
+    one, other = (base64.urlsafe_b64encode(bytes([n]) * 32).decode() for n in range(2))
+    env.keep_apart(one, [other])
+    with pytest.raises(ImproperlyConfigured, match="needs a key of its own"):
+        env.keep_apart(one, [other, one])
+
+
 def test_key_ring_is_made_once(monkeypatch, tmp_path):
     monkeypatch.delenv(NAME, raising=False)
     first = env.key_ring(NAME, tmp_path / "ring")

@@ -109,10 +109,15 @@ def test_dangerous_addresses_are_refused_beside_the_field(owner_client, tried, a
 
 def test_private_addresses_need_the_operators_word(owner_client, tried, settings) -> None:
     local = {**GIVEN, "base_url": "http://localhost:11434/v1"}
-    settings.ALLOW_PRIVATE_PROVIDERS = False
+    settings.ALLOW_PRIVATE_PROVIDERS = settings.LOCAL_MODELS = False
     assert owner_client.post(reverse("providers:new"), local).status_code == 422
-    settings.ALLOW_PRIVATE_PROVIDERS = True
+    settings.LOCAL_MODELS = True
+    other = {**local, "base_url": "http://localhost:6379/v1"}
+    assert owner_client.post(reverse("providers:new"), other).status_code == 422
     assert owner_client.post(reverse("providers:new"), local).status_code == 302
+    settings.ALLOW_PRIVATE_PROVIDERS = True
+    other["name"] = "Another"
+    assert owner_client.post(reverse("providers:new"), other).status_code == 302
 
 
 def test_one_name_once(provider, owner_client) -> None:
