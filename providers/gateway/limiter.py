@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
+
+
+def _nothing() -> None:
+    """Default of what is told of a wait."""
 
 
 class Limiter:
     """A semaphore, first come first served, that can be resized while in use.
 
-    Shrinking lets the calls in flight finish; growing admits waiting ones at once.
+    Shrinking lets the calls in flight finish; growing admits waiting ones at once. ``on_wait`` is
+    called whenever one has to wait.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, on_wait: Callable[[], None] = _nothing) -> None:
         self._size = max(1, size)
         self._active = 0
+        self._on_wait = on_wait
         self._queue: deque[asyncio.Future[None]] = deque()
 
     @property
@@ -28,6 +35,11 @@ class Limiter:
         """The calls in flight now."""
         return self._active
 
+    @property
+    def waiting(self) -> int:
+        """The calls that wait for room."""
+        return len(self._queue)
+
     def resize(self, size: int) -> None:
         """Set the most calls in flight, at least 1."""
         self._size = max(1, size)
@@ -39,6 +51,7 @@ class Limiter:
             return
         turn = asyncio.get_running_loop().create_future()
         self._queue.append(turn)
+        self._on_wait()
         try:
             await turn
         except asyncio.CancelledError:
