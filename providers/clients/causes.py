@@ -20,11 +20,16 @@ from providers.gateway.errors import ErrorClass, Fault
 
 def connection_fault(error: BaseException) -> Fault:
     """The fault behind an exception of the SDK or its HTTP client."""
-    for cause in _chain(error):
+    chain = list(_chain(error))
+    for cause in chain:
+        fault = _proxy(cause)
+        if fault is not None:
+            return fault
+    for cause in chain:
         fault = _known(cause)
         if fault is not None:
             return fault
-    if any(isinstance(cause, httpx2.TimeoutException) for cause in _chain(error)):
+    if any(isinstance(cause, httpx2.TimeoutException) for cause in chain):
         return Fault(ErrorClass.TIMEOUT, "no answer in time")
     return Fault(ErrorClass.NETWORK, "the connection failed")
 
@@ -39,6 +44,18 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
             yield inner
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _proxy(cause: BaseException) -> Fault | None:
+    """What went wrong at the proxy: it hides the same causes that a server can have."""
+    if isinstance(cause, aiohttp.ClientProxyConnectionError):
+        return Fault(ErrorClass.NETWORK, "the proxy could not be reached", sent=False)
+    if isinstance(cause, aiohttp.ClientHttpProxyError):
+        detail = f"the proxy refused, HTTP {cause.status}"
+        if cause.status == 407:
+            detail = "the proxy asks for a name and password"
+        return Fault(ErrorClass.NETWORK, detail, status=cause.status, sent=False)
+    return None
 
 
 def _known(cause: BaseException) -> Fault | None:
@@ -63,8 +80,6 @@ _CAUSES: tuple[tuple[type[BaseException], ErrorClass, str, bool], ...] = (
     (aiohttp.ClientConnectorSSLError, ErrorClass.NETWORK, "TLS could not be agreed on", False),
     (aiohttp.ClientConnectorDNSError, ErrorClass.NETWORK, "the name could not be found", False),
     (ConnectionRefusedError, ErrorClass.NETWORK, "the connection was refused", False),
-    (aiohttp.ClientProxyConnectionError, ErrorClass.NETWORK, "the proxy is unreachable", False),
-    (aiohttp.ClientHttpProxyError, ErrorClass.NETWORK, "the proxy refused", False),
     (aiohttp.ConnectionTimeoutError, ErrorClass.TIMEOUT, "no connection in time", False),
     (aiohttp.ClientConnectorError, ErrorClass.NETWORK, "no connection could be made", False),
     (aiohttp.SocketTimeoutError, ErrorClass.TIMEOUT, "no answer in time", True),

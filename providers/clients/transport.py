@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 import zlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import httpx2
@@ -28,13 +27,21 @@ class AnswerTooLarge(httpx2.ReadError):
     """The server sent more than an answer may weigh."""
 
 
-class BoundedStream(httpx2.AsyncByteStream):
-    """Passes an answer on, unpacked, up to :data:`MAX_ANSWER_BYTES`."""
+class CertificatesUnreadable(ValueError):
+    """The certificates that were entered are not certificates in PEM form."""
 
-    def __init__(self, inner: httpx2.AsyncByteStream, window: int | None) -> None:
+    TEXT = "the certificates entered for this provider cannot be read"
+
+
+class BoundedStream(httpx2.AsyncByteStream):
+    """Passes an answer on, unpacked, up to ``most`` bytes."""
+
+    def __init__(
+        self, inner: httpx2.AsyncByteStream, window: int | None, most: int = MAX_ANSWER_BYTES
+    ) -> None:
         self._inner = inner
         self._unpack = zlib.decompressobj(window) if window is not None else None
-        self._left = MAX_ANSWER_BYTES
+        self._left = most
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -60,7 +67,9 @@ class BoundedStream(httpx2.AsyncByteStream):
 
 
 class GuardedTransport(AiohttpTransport):
-    """The SDK's transport with guarded connections and bounded answers."""
+    """The SDK's transport with guarded connections and answers of at most ``most`` bytes."""
+
+    most = MAX_ANSWER_BYTES
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -70,19 +79,39 @@ class GuardedTransport(AiohttpTransport):
         if window is not None:
             del response.headers["content-encoding"]
         assert isinstance(response.stream, httpx2.AsyncByteStream)
-        response.stream = BoundedStream(response.stream, window)
+        response.stream = BoundedStream(response.stream, window, self.most)
         return response
 
 
+def trust(ca_bundle: str = "", certificates: str = "") -> ssl.SSLContext:
+    """Whom to trust: the system's authorities, or those of a file, and ``certificates`` (PEM).
+
+    Raises :class:`CertificatesUnreadable`, and ``OSError`` for a file that cannot be read.
+    """
+    context = ssl.create_default_context(cafile=ca_bundle or None)
+    if certificates:
+        try:
+            context.load_verify_locations(cadata=certificates)
+        except (ssl.SSLError, ValueError):
+            raise CertificatesUnreadable from None
+    return context
+
+
 def guarded_client(
-    *, timeout: httpx2.Timeout, allow_private: bool, ca_bundle: str = "", proxy: str = ""
+    *,
+    timeout: httpx2.Timeout,
+    allow_private: bool,
+    ca_bundle: str = "",
+    certificates: str = "",
+    proxy: str = "",
+    most: int = MAX_ANSWER_BYTES,
 ) -> httpx2.AsyncClient:
-    """An HTTP client for one provider; close it explicitly.
+    """An HTTP client for one provider, for answers of at most ``most`` bytes; close it explicitly.
 
     With a proxy it is the proxy that looks names up, so only the proxy's own address is not
     guarded: an operator configured it. Environment variables are not read.
     """
-    context = ssl.create_default_context(cafile=str(Path(ca_bundle)) if ca_bundle else None)
+    context = trust(ca_bundle, certificates)
 
     def session() -> aiohttp.ClientSession:
         guard = None if proxy else GuardedResolver(allow_private=allow_private)
@@ -99,6 +128,7 @@ def guarded_client(
     transport = GuardedTransport(
         client=session, proxy=httpx2.Proxy(proxy) if proxy else None, verify=context
     )
+    transport.most = most
     return httpx2.AsyncClient(
         transport=transport, timeout=timeout, follow_redirects=False, trust_env=False
     )

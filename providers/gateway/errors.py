@@ -214,6 +214,7 @@ MODEL_PHRASES = ("model_not_found", "does not exist", "model not found", "no suc
 """Words by which servers name a cause that the HTTP status alone leaves open. Lower case."""
 
 ADAPTABLE = (
+    ("stream_options", ("stream_options", "include_usage")),
     ("response_format", ("response_format", "json_schema", "structured output", "guided_json")),
     ("max_tokens", ("max_tokens", "max_completion_tokens")),
     ("temperature", ("temperature",)),

@@ -99,7 +99,7 @@ async def test_asks_and_reads(client: OpenAICompatibleClient) -> None:
         assert answer.tokens_in > 0
         for base64 in (True, False):
             texts = ["alpha beta", "gamma", "alpha"]
-            reply = await client.embed(at(url), texts, base64=base64, timeout=1)
+            reply = await client.embed(at(url), texts, base64=base64, timeout=10)
             assert reply.vectors.shape == (3, 256)
 
 
@@ -249,7 +249,7 @@ async def test_text_that_no_encoding_can_carry_is_sent_all_the_same(
     wire = WireChat((ChatMessage("user", "user: a \ud800 b\x00"),), 100, schema=SCHEMA)
     async with scripted(Scenario()) as url:
         assert (await client.chat(at(url), wire)).text
-        await client.embed(at(url), ["a \udfff"], base64=True, timeout=1)
+        await client.embed(at(url), ["a \udfff"], base64=True, timeout=10)
 
 
 async def test_without_a_key_no_authorization_is_sent(client: OpenAICompatibleClient) -> None:
