@@ -31,6 +31,7 @@ from analyses.selectors.providers import models_of
 from analyses.selectors.sessions import project_for, session_for
 from analyses.selectors.starting import choice_of, estimate_of
 from analyses.selectors.tree import tree_of
+from analyses.services.ordering import order_of
 from analyses.services.unblocking import choose_models, limit_spending
 from core.errors import Invalid, NotFound
 from core.events import since
@@ -70,6 +71,8 @@ def start(request: ApiRequest, slug: str, body: SessionIn) -> Any:
         actor=request.auth,
         project=project,
         **chosen,
+        by_route=body.by_route,
+        local_last=body.local_last,
         name=body.name,
         limit=body.limit,
         concurrency=body.concurrency,
@@ -85,6 +88,9 @@ def estimate(request: ApiRequest, slug: str, asked: Annotated[EstimateIn, Query(
     project = project_for(request.auth, slug)
     require(request.auth, project.workspace, Role.ANALYST)
     chosen = choice_of(project, asked.dataset, asked.template, asked.provider)
+    if asked.by_route:
+        order = order_of(project.workspace)
+        chosen |= {"chat": order.chat, "embedding": order.embedding}
     found = estimate_of(chosen, limit=asked.limit, sampled=asked.sample == "spread")
     return found.to_json()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
+from typing_extensions import override
 
 from analyses.selectors import starting
 from projects.models import Dataset, Project
@@ -25,6 +26,21 @@ def version_label(version: TemplateVersion) -> str:
     return f"{version.template}, version {version.number}" if many else str(version.template)
 
 
+if TYPE_CHECKING:
+    _ModelField = forms.ModelChoiceField[ModelDeployment]
+else:
+    _ModelField = forms.ModelChoiceField
+
+
+class ReaderField(_ModelField):
+    """A model, or the workspace's order as :data:`analyses.selectors.starting.ROUTE`."""
+
+    @override
+    def to_python(self, value: Any) -> Any:
+        """The model, or the word for the order."""
+        return starting.ROUTE if value == starting.ROUTE else super().to_python(value)
+
+
 class NewAnalysisForm(forms.Form):
     """What to read, with what, and how much of it. An empty ``reader`` is the local engine."""
 
@@ -34,7 +50,7 @@ class NewAnalysisForm(forms.Form):
     version: forms.ModelChoiceField[TemplateVersion] = forms.ModelChoiceField(
         queryset=TemplateVersion.objects.none(), label="Template", empty_label=None
     )
-    reader: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
+    reader = ReaderField(
         queryset=ModelDeployment.objects.none(),
         required=False,
         label="Who reads",
@@ -64,6 +80,12 @@ class NewAnalysisForm(forms.Form):
         required=False,
         label="If it does not answer, use",
         empty_label="Nobody: wait until it does",
+    )
+    local_last = forms.BooleanField(
+        required=False,
+        label="If no model answers, name the groups here",
+        help_text="The local engine then names and arranges them, and a notice says so. It never "
+        "reads conversations in a model's place.",
     )
     spend_limit = forms.DecimalField(
         required=False,

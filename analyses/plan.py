@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -102,6 +102,20 @@ class RunParams(BaseModel):
     """The API key that started it: its limits hold for the calls."""
     identity: str = ""
     """Recognises the same work started again from the command line."""
+
+
+VECTORS = "embeddings"
+"""The purpose whose route belongs to the embedding model; all others are asked in words."""
+
+
+def without_routes(params: Mapping[str, Any], *, chat: bool, vectors: bool) -> dict[str, Any]:
+    """Stored settings without the routes that other models replace."""
+    kept = {
+        purpose: route
+        for purpose, route in params.get("routes", {}).items()
+        if not (vectors if purpose == VECTORS else chat)
+    }
+    return {**params, "routes": kept}
 
 
 def places(params: RunParams, *, total: int, seed: int, first: int, last: int) -> dict[int, int]:

@@ -22,6 +22,15 @@ class SessionIn(Schema):
     dataset: int = Field(description="The data set's number in the project.")
     template: str = Field(default="customer-support", max_length=60, description="Its key.")
     provider: UUID | None = None
+    by_route: bool = Field(
+        default=False,
+        description="Every step is answered in the workspace's order, instead of by a provider.",
+    )
+    local_last: bool = Field(
+        default=False,
+        description="With `by_route`: the local engine names and arranges groups when no model "
+        "answers.",
+    )
     name: str = Field(default="", max_length=160)
     limit: int | None = Field(default=None, ge=1)
     sample: Literal["first", "spread"] = Field(
@@ -42,6 +51,7 @@ class EstimateIn(Schema):
     dataset: int
     template: str = Field(default="customer-support", max_length=60)
     provider: UUID | None = None
+    by_route: bool = False
     limit: int | None = Field(default=None, ge=1)
     sample: Literal["first", "spread"] = "first"
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from analyses.models import AnalysisSession
-from analyses.plan import FrozenRoute, RunParams
+from analyses.plan import VECTORS, FrozenRoute, RunParams
 from core.errors import Invalid
 from providers.gateway.types import Deployment, Route
 from providers.models import ModelDeployment, ProviderKind
@@ -14,8 +14,6 @@ from providers.services import deployment_config
 
 CHAT = ("facets", "names", "hierarchy", "privacy")
 """What a pipeline asks a model for (:data:`analyses.pipeline.base.Purpose`)."""
-
-VECTORS = "embeddings"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from analyses.pipeline.local import LocalEngine
 from analyses.pipeline.minilm import MiniLmEmbedder
 from analyses.pipeline.tokens import count_tokens
 from analyses.pipeline.vectors import LocalEmbedder
-from analyses.plan import RunParams
-from analyses.runner.asking import CHAT, VECTORS, Asked, asked_of
+from analyses.plan import VECTORS, RunParams
+from analyses.runner.asking import CHAT, Asked, asked_of
 from core.work import owner_name
 from providers.gateway.errors import TRAITS, CallError, ErrorClass
 from providers.gateway.gateway import Gateway

@@ -31,9 +31,8 @@ from analyses.pipeline.records import (
     NameInputs,
     TreeNode,
 )
-from analyses.plan import RunParams
+from analyses.plan import VECTORS, RunParams
 from analyses.runner import finals, previews, saving
-from analyses.runner.asking import VECTORS
 from analyses.runner.job import Handler, Job
 from analyses.runner.noting import Noted, noted, warn
 from analyses.runner.ports import RemoteEmbed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,8 +15,15 @@ from analyses.selectors.estimating import Question, estimates_of, local_estimate
 from analyses.selectors.plans import Plans, plans_for
 from core.errors import Invalid
 from projects.models import Dataset, DatasetStatus, Project
-from providers.models import ModelDeployment, ProviderKind
+from providers.models import ModelDeployment, ProviderKind, Purpose
+from providers.selectors.routes import route_plans
 from templates_app.models import TemplateVersion
+
+ROUTE = "route"
+"""Stands for the workspace's order where else a model's primary key does."""
+
+NAMED = 3
+"""Models of a route that are named."""
 
 MAX_DIGITS = 10
 """Longer numbers name no data set."""
@@ -69,7 +77,7 @@ def deployments_for(project: Project, *, embeds: bool = False) -> QuerySet[Model
 def options_for(
     project: Project, question: Question | None, embedding: ModelDeployment | None = None
 ) -> list[Option]:
-    """The local engine first, then every model, each with its estimate for what is asked."""
+    """The workspace's order, the local engine, then every model, each with its estimate."""
     models = list(deployments_for(project))
     expected = estimates_of(question, models, embedding) if question else {}
     local = Option(
@@ -81,12 +89,26 @@ def options_for(
     rows = [
         Option(str(row.pk), row.provider.name, row.model, expected.get(row.pk)) for row in models
     ]
-    return [local, *rows]
+    return [*_in_order(project, expected), local, *rows]
+
+
+def _in_order(project: Project, expected: Mapping[int, Estimate]) -> list[Option]:
+    """The workspace's order, if a model may read by it; its first model gives the estimate."""
+    plans = route_plans(project.workspace)
+    readers = plans[Purpose.FACETS].usable
+    if not readers:
+        return []
+    names = [target.deployment.model for target in readers[:NAMED]]
+    more = f" and {len(readers) - NAMED} more" if len(readers) > NAMED else ""
+    text = f"Read by {', then '.join(names)}{more}; every step as set under Providers."
+    first = readers[0].deployment.pk
+    return [Option(ROUTE, "In the workspace's order", text, expected.get(first))]
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a person has chosen so far; ``reader`` is a model's primary key, "" the local engine."""
+    """What a person has chosen so far; ``reader`` is a model's primary key, "" the local engine,
+    :data:`ROUTE` the workspace's order."""
 
     dataset: Dataset | None
     version: TemplateVersion | None
@@ -123,7 +145,8 @@ def offer_for(project: Project, chosen: Chosen) -> Offer:
     if question and chosen.budget:
         models = list(deployments_for(project))
         plans = plans_for(question, models, chosen.embedding, chosen.budget)
-    option = next((row for row in options if row.value == chosen.reader), options[0])
+    local = next(row for row in options if not row.value)
+    option = next((row for row in options if row.value == chosen.reader), local)
     return Offer(chosen.dataset, options, option, plans)
 
 

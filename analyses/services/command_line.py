@@ -198,10 +198,11 @@ def session_for(
     limit: int | None,
     concurrency: int | None,
     fresh: bool,
+    by_route: bool = False,
 ) -> tuple[AnalysisSession, bool]:
     """The analysis of this file with these settings, and whether it existed before.
 
-    An earlier one goes on where it stopped unless ``fresh`` asks for a new beginning.
+    With ``by_route`` the portal's routes say who answers, and no model is named. An earlier one goes on where it stopped unless ``fresh`` asks for a new beginning.
     """
     identity = plan.identity_of(
         dataset.pk,
@@ -210,6 +211,7 @@ def session_for(
         embedding and embedding.pk,
         limit,
         plan.PIPELINE_VERSION,
+        *(["by route"] if by_route else []),
     )
     earlier = dataset.project.analyses.filter(params__identity=identity).order_by("-number").first()
     if earlier and not fresh and earlier.status != SessionStatus.CANCELLED:
@@ -221,6 +223,7 @@ def session_for(
         template_version=version,
         chat=chat,
         embedding=embedding,
+        by_route=by_route,
         name=dataset.name,
         limit=limit,
         concurrency=concurrency,

@@ -244,7 +244,8 @@ def change_providers(
     (for ``fallback``: none).
 
     Possible while it is paused, blocked, failed or complete in part; it goes on when it is
-    resumed or retried, with all that was read before. Raises ``Forbidden`` below the role
+    resumed or retried, with all that was read before. A model chosen by hand replaces the
+    workspace's order. Raises ``Forbidden`` below the role
     Analyst, ``Conflict`` in other states, ``Invalid`` for models that ``start_session`` refuses.
     """
     require(actor, session.project.workspace, Role.ANALYST)
@@ -258,7 +259,9 @@ def change_providers(
                 setattr(row, name, value)
         check_deployments(row.project, row.chat, row.embedding, row.fallback)
         row.blocks = 0
-        row.save(update_fields=[*given, "blocks"])
+        chosen = chat is not ... or fallback is not ...
+        row.params = plan.without_routes(row.params, chat=chosen, vectors=embedding is not ...)
+        row.save(update_fields=[*given, "blocks", "params"])
         audit(
             workspace=row.project.workspace,
             actor=actor,

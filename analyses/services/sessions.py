@@ -28,6 +28,7 @@ from analyses.services import estimating
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.blocks import error_count
 from analyses.services.deployments import check_deployments
+from analyses.services.ordering import Order, order_of
 from analyses.services.pumps import wake_pumps
 from analyses.services.retry import conflict, reopen_lost
 from analyses.services.spending import follow_books
@@ -57,6 +58,8 @@ def start_session(
     chat: ModelDeployment | None = None,
     embedding: ModelDeployment | None = None,
     fallback: ModelDeployment | None = None,
+    by_route: bool = False,
+    local_last: bool = False,
     spend_limit: Decimal | None = None,
     name: str = "",
     limit: int | None = None,
@@ -68,16 +71,20 @@ def start_session(
     """Freeze everything that decides the result onto a new analysis and open its first stage.
 
     Without ``chat`` the local engine reads; without ``embedding`` vectors are made here.
-    ``fallback`` is asked when ``chat`` does not answer. ``spend_limit`` is the most that the
-    analysis may cost, in US dollars.
+    ``fallback`` is asked when ``chat`` does not answer. With ``by_route`` the workspace's routes
+    say who answers which purpose instead (see :func:`analyses.services.ordering.order_of`, also
+    for ``local_last``). ``spend_limit`` is the most that the analysis may cost, in US dollars.
     ``wake=False`` leaves the work to the caller's own worker. A ``uid`` that a form was made with
     starts one analysis, however often the form is sent. Raises ``Forbidden`` below the role
     Analyst, ``Conflict`` for a data set that is not ready, ``Invalid`` for bad settings.
     """
     require(actor, project.workspace, Role.ANALYST)
+    more: dict[str, Any] = {"left_out": left_out(dataset), "key": _key_of(actor)}
+    if by_route:
+        order = _ordered(project, (chat, embedding, fallback), local_last)
+        chat, embedding, more["routes"] = order.chat, order.embedding, order.routes
     _check(project, dataset, template_version, chat, embedding, fallback)
-    gaps = {"left_out": left_out(dataset)}
-    frozen = _freeze({**(params or {}), **gaps}, limit, concurrency, chat)
+    frozen = _freeze({**(params or {}), **more}, limit, concurrency, chat)
     total = min(frozen.limit or dataset.conversation_count, dataset.conversation_count)
     fixed: dict[str, Any] = {
         "project": project,
@@ -86,7 +93,7 @@ def start_session(
         "chat": chat,
         "embedding": embedding,
         "fallback": fallback,
-        "params": frozen.model_dump(),
+        "params": frozen.model_dump(mode="json"),
         "created_by": actor,
     }
     estimate = estimating.expected(dataset, template_version, chat, embedding, frozen)
@@ -126,6 +133,19 @@ def start_session(
             wake_pumps()
     session.refresh_from_db()
     return session
+
+
+def _key_of(actor: User) -> int | None:
+    """The API key that a person acts by, whose limits hold for what it starts."""
+    return actor.acting_key.pk if actor.acting_key else None
+
+
+def _ordered(
+    project: Project, named: tuple[ModelDeployment | None, ...], local_last: bool
+) -> Order:
+    if any(named):
+        raise Invalid(fields={"reader": "Name a model or choose the workspace's order, not both."})
+    return order_of(project.workspace, local_last=local_last)
 
 
 def _is(session: AnalysisSession, fixed: dict[str, Any]) -> bool:

@@ -78,15 +78,21 @@ def _start(request: HttpRequest, project: Project, form: NewAnalysisForm) -> Htt
     """Start the analysis; ``None`` when the service refused, with the reason in the form."""
     given = form.cleaned_data
     over = given["dataset"].conversation_count if given["sample"] == "spread" else None
+    by_route = given["reader"] == starting.ROUTE
+    reader = {
+        "chat": None if by_route else given["reader"],
+        "embedding": None if by_route else given["embedding"],
+        "fallback": None if by_route else given["fallback"],
+        "by_route": by_route,
+        "local_last": by_route and given["local_last"],
+    }
     try:
         session = services.start_session(
             actor=person(request),
             project=project,
             dataset=given["dataset"],
             template_version=given["version"],
-            chat=given["reader"],
-            embedding=given["embedding"],
-            fallback=given["fallback"],
+            **reader,
             spend_limit=given["spend_limit"],
             name=given["name"],
             limit=given["limit"],

@@ -48,6 +48,9 @@ class Command(BaseCommand):
         where = parser.add_mutually_exclusive_group()
         where.add_argument("--provider", default="", help="name of a provider of the portal")
         where.add_argument("--base-url", default="", help="an OpenAI-compatible address")
+        where.add_argument(
+            "--by-route", action="store_true", help="ask the portal's models in their order"
+        )
         parser.add_argument("--model", default="", help="chat model at --base-url")
         parser.add_argument("--embedding-model", default="", help="embedding model there")
         parser.add_argument(
@@ -99,13 +102,14 @@ class Command(BaseCommand):
             limit=options["limit"],
             concurrency=options["concurrency"],
             fresh=options["fresh"],
+            by_route=options["by_route"],
         )
         if known and session.ended:
             self.stderr.write("Analysed before with these settings. Use --fresh to read it again.")
         elif known:
             self.stderr.write(f"Going on with analysis {session.number} of this file.")
         if not session.ended:
-            command_line.check_reachable(chat)
+            command_line.check_reachable(None if options["by_route"] else chat)
         return session
 
     def _dataset(self, path: Path, project: Any, user: Any) -> Dataset:

@@ -215,6 +215,10 @@ def hidden_copy(job: Job, source: AnalysisSession, past: str, **changes: Any) ->
     fields = ("dataset", "template_version", "chat", "embedding", "fallback", "params", "seed")
     counts = ("total", "read_count", "failed_count")
     values = {name: getattr(source, name) for name in (*fields, *counts)}
+    other = {name: changes.get(name, ...) not in (..., values[name]) for name in fields[2:4]}
+    values["params"] = plan.without_routes(
+        source.params, chat=other["chat"], vectors=other["embedding"]
+    )
     return AnalysisSession.objects.create(
         **{**values, **changes},
         project=project,
