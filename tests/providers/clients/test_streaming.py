@@ -189,7 +189,8 @@ async def test_an_endless_stream_ends(client: OpenAICompatibleClient) -> None:
 
 async def test_asks_again_where_usage_cannot_be_asked_for(client: OpenAICompatibleClient) -> None:
     said = {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"]}]}
-    replies = [response(json.dumps(said).encode(), "422 Unprocessable"), HEAD + WHOLE]
+    refused = response(json.dumps(said).encode(), "422 Unprocessable", "Connection: close\r\n")
+    replies = [refused, HEAD + WHOLE]
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
