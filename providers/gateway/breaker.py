@@ -134,6 +134,7 @@ class Breaker:
     def denied(self, now: float, wait: float = LOOK_AGAIN) -> None:
         """Another process has the right, or it was not to be had."""
         self._out = False
+        self._health = replace(self._health, state="half_open")
         self._until = max(self._until, now + wait)
 
     def released(self) -> None:
@@ -247,6 +248,11 @@ class Breaker:
         self._refusals.clear()
 
     # Other processes
+
+    @property
+    def pending(self) -> bool:
+        """Whether something was decided here that the others do not know."""
+        return self._change is not None
 
     def tell(self) -> Change | None:
         """What was decided here and the others do not know; its wait counts from the decision."""

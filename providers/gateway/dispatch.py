@@ -1,351 +1,376 @@
-"""One journalled request through a route: targets, slots, attempts, waits."""
+"""One journalled request along a route: targets, attempts, waits.
+
+A call goes on to the next healthy target after its first failure. Only on the last one it is made
+again, after a pause; a target that rests is passed over, so that once a breaker opened nobody pays
+for its failure any more.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import random
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from itertools import count
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
 
-from core.crashpoints import reach, reach_soon
-from providers.gateway.errors import (
-    TRAITS,
-    CallError,
-    ErrorClass,
-    Fault,
-    Parked,
-    is_outage,
-    maybe_billed,
+from providers.gateway.board import Board, Watch
+from providers.gateway.breaker import Pass
+from providers.gateway.clock import STOP_POLL, Clock, SystemClock, pause
+from providers.gateway.errors import TRAITS, CallError, ErrorClass, Fault, is_outage
+from providers.gateway.journal import Journal, JournalRow, StoredAnswer
+from providers.gateway.retry import Attempts, Budgets, RetryPolicy
+from providers.gateway.sending import (
+    SETTLE_SECONDS,
+    SLOT_SECONDS,
+    Job,
+    Reply,
+    Sender,
+    Sent,
 )
-from providers.gateway.journal import GO, Journal, JournalRow, StoredAnswer, Verdict
-from providers.gateway.limiter import Limiter
-from providers.gateway.retry import Attempts, RetryPolicy
-from providers.gateway.types import CallScope, Deployment, Route
+from providers.gateway.strategy import Choice, Needs, Skipped, Turns, choose
+from providers.gateway.types import CallScope, Deployment, Route, Secret
 
-T = TypeVar("T")
+__all__ = ["Clock", "Dispatcher", "Done", "Job", "SystemClock"]
 
-STOP_POLL = 0.2
-"""How often a waiting call looks whether it was asked to stop, in seconds."""
+T = TypeVar("T", bound=Reply)
 
 OUTAGE_CALLS = 10
 """So many calls in a row that exhausted their attempts make a provider's fault fatal."""
 
-SLOT_SECONDS = 20.0
-"""A call that waited longer for its slot gives its intent back and writes a new one."""
+VERDICT_SECONDS = 30.0
+"""Longest that a call with no other target waits for the outcome of somebody else's trial."""
 
-SETTLE_SECONDS = 30.0
-"""Beyond a call's own time, for finding an earlier answer and committing a new one."""
-
-FIND_SECONDS = 10.0
-"""A provider that keeps answers may still be working on one that was cut off less long ago."""
-
-FIND_POLL = 1.0
-"""Seconds between two looks for such an answer."""
-
-_tickets = count(1)
-"""Numbers of sends, never given twice by a process."""
-
-
-class Clock(Protocol):
-    """Time as the gateway sees it."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        ...
-
-    async def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock:
-    """The real clock."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class Job(Generic[T]):
-    """What is to be sent.
-
-    ``row`` gives the journal's row for a target, ``perform`` sends within so many seconds,
-    ``settle`` writes the reply into the row. ``replay`` makes a reply of an answer that somebody
-    else paid for meanwhile, ``find`` looks for one that the provider kept; ``None`` where the job
-    knows no such thing.
-    """
-
-    row: Callable[[Deployment], JournalRow]
-    perform: Callable[[Deployment, float], Awaitable[T]]
-    settle: Callable[[Deployment, T, JournalRow], JournalRow]
-    replay: Callable[[StoredAnswer], T]
-    find: Callable[[Deployment, JournalRow], Awaitable[T | None]] | None = None
+KEY_CLASSES = frozenset({ErrorClass.AUTH, ErrorClass.QUOTA, ErrorClass.PERMISSION})
+"""Classes for which the spare key is tried: they are about the key, not the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[T]):
-    """A reply, committed to the journal, and where it came from. ``replayed``: nothing was paid."""
+    """A reply, committed to the journal, and where it came from.
+
+    ``replayed``: nothing was paid. ``failures`` are attempts that failed before. ``hedged``: a
+    second target was asked meanwhile, which may have cost up to ``extra`` US dollars.
+    """
 
     target: Deployment
     reply: T
     row: JournalRow
     replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent(Generic[T]):
-    """What one attempt came to, and when it was sent by the gateway's clock.
-
-    ``stored`` is the journal's answer where nothing had to be sent.
-    """
-
-    outcome: T | Fault
-    at: float
-    row: JournalRow
-    stored: StoredAnswer | None = None
+    failures: int = 0
+    hedged: bool = False
+    extra: float | None = 0.0
 
 
 @dataclass(slots=True)
-class _Health:
-    """What a deployment did lately; ``answered_at`` is minus infinity before its first answer."""
+class Course(Generic[T]):
+    """One call on its way.
 
-    answered_at: float = float("-inf")
-    exhausted: int = 0
-    throttled: int = 0
-
-
-class Lane:
-    """The slots of one deployment.
-
-    ``flying`` are calls on the wire. ``ready`` are those plus a quarter more whose intents are
-    being committed, so that a slot that falls free is taken at once; more would leave intents
-    in the journal of calls that were never sent when the process dies.
+    ``line`` are the targets that may still be asked, in order; ``None`` before the first. ``tries``
+    are its attempts by target, ``failures`` all that failed, the last one on ``failed`` at
+    ``failed_at``. ``waited`` is how long it waited for the outcome of somebody else's trial.
     """
 
-    def __init__(self, size: int) -> None:
-        self.flying = Limiter(size)
-        self.ready = Limiter(_with_reserve(size))
-
-    def resize(self, size: int) -> None:
-        """Set the most calls on the wire."""
-        self.flying.resize(size)
-        self.ready.resize(_with_reserve(size))
-
-
-def _with_reserve(size: int) -> int:
-    return size + size // 4
+    job: Job[T]
+    scope: CallScope
+    route: Route
+    line: tuple[Deployment, ...] | None = None
+    tries: dict[str, Attempts] = field(default_factory=dict)
+    error: CallError | None = None
+    failed: Deployment | None = None
+    failed_at: float = 0.0
+    failures: int = 0
+    waited: float = 0.0
 
 
 class Dispatcher:
-    """Sends jobs along routes. One per gateway; it holds the lanes of all deployments."""
+    """Sends jobs along routes. One per gateway."""
 
     def __init__(
-        self, journal: Journal, policy: RetryPolicy, clock: Clock, rng: random.Random
+        self,
+        journal: Journal,
+        board: Board,
+        policy: RetryPolicy,
+        clock: Clock,
+        rng: random.Random,
     ) -> None:
-        self._journal = journal
+        self.sender = Sender(journal, board, clock)
+        self._board = board
         self._policy = policy
         self._clock = clock
         self._rng = rng
-        self._lanes: dict[str, Lane] = {}
-        self._health: dict[str, _Health] = {}
-
-    def lane(self, target: Deployment) -> Lane:
-        """The deployment's slots, at first as many as its configured concurrency."""
-        lane = self._lanes.get(target.id)
-        if lane is None:
-            lane = self._lanes[target.id] = Lane(target.concurrency)
-        return lane
+        self._turns = Turns()
+        self._budgets = Budgets(policy)
+        self._refused_keys: dict[str, Secret] = {}
 
     async def run(self, job: Job[T], route: Route, scope: CallScope) -> Done[T]:
         """Send along the route.
 
-        Raises :class:`CallError` with the last target's class when none answered.
+        Raises :class:`CallError` with the last target's class when none answered; when none is to
+        be called at present it says in how many seconds one is.
         """
-        error = CallError(ErrorClass.NOT_FOUND, "This route has no provider.", fatal=True)
-        for position, target in enumerate(route.targets):
-            try:
-                return await self._on(target, job, scope, last=position == len(route.targets) - 1)
-            except CallError as failed:
-                error = failed
-                if not TRAITS[failed.error_class].elsewhere:
-                    raise
-        raise error
-
-    async def _on(self, target: Deployment, job: Job[T], scope: CallScope, last: bool) -> Done[T]:
-        row = replace(
-            job.row(target), open_for=target.timeouts.total + SLOT_SECONDS + SETTLE_SECONDS
-        )
-        attempts: Attempts | None = None
-        while True:
-            row = replace(row, attempt=attempts.count + 1 if attempts else 1)
-            sent = await self._sent(target, job, row, scope)
-            outcome, now = sent.outcome, self._clock.monotonic()
-            latency = int(1000 * (now - sent.at))
-            attempts = attempts or Attempts(self._policy, self._rng, sent.at)
-            if not isinstance(outcome, Fault):
-                if sent.stored is not None:
-                    return Done(target, outcome, _replayed(sent.row, sent.stored), replayed=True)
-                return await self._settle(target, job, sent.row, outcome, latency)
-            self._note_failure(target, sent.row, outcome, latency)
-            delay = attempts.delay(outcome, now)
-            if delay is None or (not last and TRAITS[outcome.error_class].elsewhere):
-                raise self._give_up(target, outcome, attempts)
-            await self._pause(delay, scope)
-
-    async def _sent(
-        self, target: Deployment, job: Job[T], row: JournalRow, scope: CallScope
-    ) -> _Sent[T]:
-        """Have the intent decided on, wait for a slot, send once.
-
-        Raises :class:`CallError` when a spending limit leaves no room.
-        """
-        while True:
-            row = replace(row, ticket=next(_tickets))
-            async with self.lane(target).ready:
-                _check(scope)
-                verdict = await self._intend(target, row)
-                sent = None
-                if verdict.word == "go":
-                    sent = await self._fly(target, job, row, scope, verdict)
-            if sent is not None:
-                return sent
-            if verdict.answer is not None:
-                reply = job.replay(verdict.answer)
-                return _Sent(reply, self._clock.monotonic(), row, verdict.answer)
-            if verdict.word == "parked":
-                raise Parked(verdict.text)
-            if verdict.word == "refused":
-                raise CallError(ErrorClass.BUDGET, verdict.text, fatal=True)
-            await self._pause(STOP_POLL, scope)
-
-    async def _intend(self, target: Deployment, row: JournalRow) -> Verdict:
-        if not target.journaled:
-            return GO
-        reach("before_intent")
-        verdict = await self._journal.write(row)
-        reach("after_intent")
-        return verdict
-
-    async def _fly(
-        self,
-        target: Deployment,
-        job: Job[T],
-        row: JournalRow,
-        scope: CallScope,
-        verdict: Verdict,
-    ) -> _Sent[T] | None:
-        """Send once a slot is free; ``None``, with the intent given back, when that took long."""
-        intended = self._clock.monotonic()
-        ended: Fault | None = Fault(ErrorClass.CANCELLED, sent=False)
+        await self._board.enter(scope.owner, route.targets)
         try:
-            async with self.lane(target).flying:
-                _check(scope)
-                started = self._clock.monotonic()
-                if started - intended > SLOT_SECONDS:
-                    return None
-                found = await self._found(target, job, row, verdict.doubted)
-                if found is None:
-                    ended = Fault(ErrorClass.CANCELLED)
-                    outcome: T | Fault = await self._once(target, job)
-                else:
-                    outcome, row = found, replace(row, found=not isinstance(found, Fault))
-                ended = None
-                return _Sent(outcome, started, row)
+            return await self.along(Course(job, scope, route))
         finally:
-            if ended is not None:
-                self._note_failure(target, row, ended, 0)
+            self._board.leave()
 
-    async def _found(
-        self, target: Deployment, job: Job[T], row: JournalRow, doubted: float | None
-    ) -> T | Fault | None:
-        """The answer of an earlier send that was cut off, if the provider kept it.
-
-        A fault when it could not be asked: sending again might pay twice.
-        """
-        if doubted is None or job.find is None or not target.reconciles:
-            return None
-        give_up = self._clock.monotonic() + FIND_SECONDS - doubted
+    async def along(self, course: Course[T]) -> Done[T]:
+        """Go on until a target answered or none is left."""
         while True:
-            try:
-                found = await job.find(target, row)
-            except Fault as fault:
-                return Fault(fault.error_class, fault.detail, status=fault.status, sent=False)
-            if found is not None or self._clock.monotonic() >= give_up:
-                return found
-            await self._clock.sleep(FIND_POLL)
+            target, trial = await self.next_target(course)
+            sent = await self._attempt(course, target, trial)
+            if sent is None:
+                continue
+            if not isinstance(sent.outcome, Fault):
+                return await self._done(course, target, sent, sent.outcome)
+            await self.after_fault(course, target, sent.outcome)
 
-    async def _once(self, target: Deployment, job: Job[T]) -> T | Fault:
-        limit = target.timeouts.total
+    def in_line(self, route: Route, needs: Needs) -> Route:
+        """The route with its targets in the order of the moment, for calls that belong together
+        and should be answered by one model."""
+        if route.strategy == "priority":
+            return route
+        choice = self._chosen(route, needs)
+        line = choice.order + tuple(one.target for one in choice.skipped)
+        return replace(route, targets=line, strategy="priority", weights=())
+
+    # Which target
+
+    async def next_target(self, course: Course[T]) -> tuple[Deployment, bool]:
+        """Whom to ask, and whether that tries a resting target. Raises when there is nobody."""
+        while True:
+            choice = self._choice(course)
+            if not choice.order:
+                await self._nobody(course, choice.skipped)
+                continue
+            target = choice.order[0]
+            breaker = self._board.watch(target).breaker
+            if target.batched or breaker.passes(self._clock.monotonic()) is Pass.FREE:
+                return target, False
+            if await self._board.take_right(target):
+                return target, True
+
+    def _choice(self, course: Course[T]) -> Choice:
+        """The order that the route's strategy gave at first, less those that rest by now."""
+        if course.line is None:
+            choice = self._chosen(course.route, course.job.needs)
+            course.line = choice.order + tuple(one.target for one in choice.skipped)
+            return choice
+        return choose(Route(course.line), self._board.states(course.line), course.job.needs)
+
+    def _chosen(self, route: Route, needs: Needs) -> Choice:
+        simple = route.strategy == "priority" or len(route.targets) == 1
+        return choose(
+            route,
+            self._board.states(route.targets),
+            needs,
+            loads=None if simple else self._board.loads(route.targets),
+            turns=self._turns,
+            rng=self._rng,
+        )
+
+    async def _nobody(self, course: Course[T], skipped: Sequence[Skipped]) -> None:
+        """Raise, unless somebody finds out at this moment whether a target is back."""
+        if course.error is not None:
+            raise course.error
+        now = self._clock.monotonic()
+        soon = any(
+            self._board.watch(one.target).breaker.passes(now) is Pass.WAIT for one in skipped
+        )
+        if not soon or course.waited >= VERDICT_SECONDS:
+            raise _nobody_error(skipped)
+        course.waited += STOP_POLL
+        await pause(self._clock, STOP_POLL, course.scope)
+
+    # One attempt
+
+    async def _attempt(self, course: Course[T], target: Deployment, trial: bool) -> Sent[T] | None:
+        """``None`` when the target came to rest before anything was sent."""
+        breaker = self._board.watch(target).breaker
+        sent: Sent[T] | None = None
         try:
-            reach_soon("after_send")
-            async with asyncio.timeout(limit):
-                return await job.perform(target, limit)
-        except TimeoutError:
-            return Fault(ErrorClass.TIMEOUT, f"no complete answer within {limit:g} s")
-        except Fault as fault:
-            return fault
+            sent = await self.sender.send(
+                self.keyed(target), course.job, self.row(course, target), course.scope, trial
+            )
+        finally:
+            if trial and (sent is None or sent.stored is not None):
+                breaker.released()
+        if sent is None:
+            return None
+        now = self._clock.monotonic()
+        attempts = self.attempts(course, target, sent.at)
+        if isinstance(sent.outcome, Fault):
+            self._note_fault(course, target, sent, sent.outcome, trial, again=attempts.count > 0)
+        elif sent.stored is None:
+            breaker.succeeded(now, trial=trial)
+        return sent
 
-    async def _settle(
-        self, target: Deployment, job: Job[T], row: JournalRow, reply: T, latency: int
-    ) -> Done[T]:
-        reach("after_response")
-        health = self._health.setdefault(target.id, _Health())
-        health.answered_at = self._clock.monotonic()
-        health.exhausted = health.throttled = 0
-        row = replace(job.settle(target, reply, row), state="ok", latency_ms=latency)
-        if target.journaled:
-            await self._journal.write(row)
-            reach("after_settle")
-        return Done(target, reply, row)
+    def row(self, course: Course[T], target: Deployment) -> JournalRow:
+        """The intent of the next attempt."""
+        attempts = course.tries.get(target.id)
+        return replace(
+            course.job.row(target),
+            open_for=target.timeouts.total + SLOT_SECONDS + SETTLE_SECONDS,
+            attempt=attempts.count + 1 if attempts else 1,
+        )
 
-    def _note_failure(
-        self, target: Deployment, row: JournalRow, fault: Fault, latency: int
+    def attempts(self, course: Course[T], target: Deployment, at: float) -> Attempts:
+        """The attempts on a target, the first of which is counted as begun now."""
+        known = course.tries.get(target.id)
+        if known is None:
+            self._budgets.called(target.provider, at)
+            started = min((one.started for one in course.tries.values()), default=at)
+            known = course.tries[target.id] = Attempts(self._policy, self._rng, at, began=started)
+        return known
+
+    def keyed(self, target: Deployment) -> Deployment:
+        """The target with the key that is not known to be refused."""
+        if target.spare_key and self._refused_keys.get(target.id) == target.api_key:
+            return replace(target, api_key=target.spare_key)
+        return target
+
+    def _note_fault(
+        self,
+        course: Course[T],
+        target: Deployment,
+        sent: Sent[T],
+        fault: Fault,
+        trial: bool,
+        *,
+        again: bool,
     ) -> None:
-        if target.journaled:
-            self._journal.post(
-                replace(
-                    row,
-                    state="failed",
-                    error_class=fault.error_class.value,
-                    message=fault.detail,
-                    latency_ms=latency,
-                    in_doubt=maybe_billed(fault),
-                    unsent=not fault.sent,
-                )
+        now = self._clock.monotonic()
+        self.sender.note_failure(target, sent.row, fault, int(1000 * (now - sent.at)))
+        self.fault_seen(course, target, fault, trial, again)
+
+    def fault_seen(
+        self, course: Course[T], target: Deployment, fault: Fault, trial: bool, again: bool
+    ) -> None:
+        """Tell the counters and the breaker of a failed attempt; a key that has a spare one is
+        put aside first, which says nothing about the target."""
+        watch = self._board.watch(target)
+        watch.met(fault)
+        course.failures += 1
+        course.failed, course.failed_at = target, self._clock.monotonic()
+        if self._has_spare(target, fault):
+            if trial:
+                watch.breaker.released()
+        elif not target.batched:
+            watch.breaker.failed(course.failed_at, fault, trial=trial, again=again)
+
+    def _has_spare(self, target: Deployment, fault: Fault) -> bool:
+        """Whether the other key is still to be tried."""
+        fresh = self._refused_keys.get(target.id) != target.api_key
+        return bool(target.spare_key) and fault.error_class in KEY_CLASSES and fresh
+
+    async def _done(
+        self, course: Course[T], target: Deployment, sent: Sent[T], reply: T
+    ) -> Done[T]:
+        if sent.stored is not None:
+            row = _replayed(sent.row, sent.stored)
+            return Done(target, reply, row, replayed=True, failures=course.failures)
+        latency = self._clock.monotonic() - sent.at
+        self.answer_seen(course, target, reply, latency)
+        row = await self.sender.settle(target, course.job, sent.row, reply, int(1000 * latency))
+        return Done(target, reply, row, failures=course.failures)
+
+    def answer_seen(self, course: Course[T], target: Deployment, reply: T, latency: float) -> None:
+        """Count an answer, and where the call came from if another target failed it."""
+        now = self._clock.monotonic()
+        watch = self._board.watch(target)
+        used = reply.tokens_in + reply.tokens_out
+        watch.answered(now, latency, used, recovered=course.failures > 0)
+        watch.read(reply.quota)
+        if course.failed is not None and course.failed.id != target.id:
+            switch = int(1000 * max(0.0, now - latency - course.failed_at))
+            self._board.watch(course.failed).went_elsewhere(
+                course.scope.session, target.provider, switch
             )
 
-    def _give_up(self, target: Deployment, fault: Fault, attempts: Attempts) -> CallError:
+    # After a failure
+
+    async def after_fault(self, course: Course[T], target: Deployment, fault: Fault) -> None:
+        """Return when the next attempt is due, here or elsewhere; raise when none is."""
+        if self._has_spare(target, fault):
+            self._refused_keys[target.id] = target.api_key
+            return
+        watch, attempts = self._board.watch(target), course.tries[target.id]
+        fault = self._storm(watch, fault)
+        delay = attempts.delay(fault, self._clock.monotonic())
+        traits = TRAITS[fault.error_class]
+        others = self._others(course, target)
+        if not traits.elsewhere:
+            raise self._give_up(course, target, fault, attempts)
+        if any(watch.breaker.state == "closed" for watch in others):
+            delay = None
+        elif delay is not None:
+            delay = self._affordable(target, fault, delay)
+        if delay is None or self.sender.rests(target):
+            course.error = self._give_up(course, target, fault, attempts)
+            course.line = tuple(one for one in course.line or () if one.id != target.id)
+            return
+        await pause(self._clock, delay, course.scope)
+
+    def _storm(self, watch: Watch, fault: Fault) -> Fault:
+        """A refusal as the overload that it is when nearly every request is called bad."""
+        if fault.error_class is ErrorClass.BAD_REQUEST and watch.breaker.storm:
+            return Fault(ErrorClass.SERVER, fault.detail, status=fault.status)
+        return fault
+
+    def _others(self, course: Course[T], target: Deployment) -> list[Watch]:
+        """The other targets that this call may be asked of, by choice or at need."""
+        line = tuple(one for one in course.line or () if one.id != target.id)
+        found = choose(Route(line), self._board.states(line), course.job.needs)
+        return [self._board.watch(one) for one in found.order]
+
+    def _affordable(self, target: Deployment, fault: Fault, delay: float) -> float | None:
+        """The pause before another attempt, ``None`` when the provider has had its share of them.
+
+        One that a provider asked for by Retry-After is its own pacing and not counted.
+        """
+        if fault.retry_after is not None or target.batched:
+            return delay
+        return delay if self._budgets.take(target.provider, self._clock.monotonic()) else None
+
+    def _give_up(
+        self, course: Course[T], target: Deployment, fault: Fault, attempts: Attempts
+    ) -> CallError:
         """The error after the last attempt, and whether the next call would fail alike."""
-        health = self._health.setdefault(target.id, _Health())
+        now, watch = self._clock.monotonic(), self._board.watch(target)
+        watch.gave_up()
         traits = TRAITS[fault.error_class]
         error_class, fatal = fault.error_class, traits.fatal
-        if fault.unsure and health.answered_at >= attempts.started:
+        wait = fault.retry_after
+        if fault.unsure and watch.answered_at >= attempts.started:
             error_class, fatal = ErrorClass.RATE_LIMIT, False
-        elif error_class is ErrorClass.NOT_FOUND and health.answered_at > float("-inf"):
+        elif error_class is ErrorClass.NOT_FOUND and watch.answered_at > float("-inf"):
             fatal = False
         elif traits.retryable:
-            health.exhausted += is_outage(error_class)
-            health.throttled += not is_outage(error_class)
+            watch.exhausted += is_outage(error_class)
+            watch.throttled += not is_outage(error_class)
             waits = fault.retry_after is not None and attempts.count == 1
-            fatal = waits or max(health.exhausted, health.throttled) >= OUTAGE_CALLS
+            fatal = waits or max(watch.exhausted, watch.throttled) >= OUTAGE_CALLS
+        if self.sender.rests(target) and all(
+            self.sender.rests(one) for one in course.route.targets
+        ):
+            fatal, wait = True, watch.breaker.health(now).wait
         text = TRAITS[error_class].text
         message = f"{target.provider}: {text}" + (f" ({fault.detail})" if fault.detail else "")
-        return CallError(error_class, message, fatal=fatal)
-
-    async def _pause(self, seconds: float, scope: CallScope) -> None:
-        until = self._clock.monotonic() + seconds
-        while (left := until - self._clock.monotonic()) > 0:
-            _check(scope)
-            await self._clock.sleep(min(left, STOP_POLL))
+        return CallError(error_class, message, fatal=fatal, retry_after=wait)
 
 
-def _check(scope: CallScope) -> None:
-    if scope.should_stop():
-        raise CallError(ErrorClass.CANCELLED)
+def _nobody_error(skipped: Sequence[Skipped]) -> CallError:
+    """Why no target of a route is asked: the one that is back first speaks for all."""
+    if not skipped:
+        return CallError(ErrorClass.NOT_FOUND, "This route has no provider.", fatal=True)
+    unfit = [one for one in skipped if TRAITS[one.error_class].scope == "call"]
+    resting = [one for one in skipped if one not in unfit]
+    first = min(resting or unfit, key=lambda one: float("inf") if one.wait is None else one.wait)
+    return CallError(
+        first.error_class,
+        f"{first.target.provider}: {first.reason}",
+        fatal=bool(resting),
+        retry_after=first.wait,
+    )
 
 
 def _replayed(row: JournalRow, answer: StoredAnswer) -> JournalRow:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from providers.gateway.capabilities import Capabilities
-from providers.gateway.dispatch import Dispatcher, Done, Job
+from providers.gateway.dispatch import Dispatcher, Done
 from providers.gateway.errors import CallError, ErrorClass, Fault
 from providers.gateway.fingerprint import byte_count, fingerprint, texts_hash
 from providers.gateway.journal import JournalRow, StoredAnswer
+from providers.gateway.sending import Job, Limits
+from providers.gateway.strategy import Needs
 from providers.gateway.types import (
     CallScope,
     Client,
@@ -66,13 +68,15 @@ class Embedder:
         if not texts:
             return EmbedResult(np.zeros((0, 0), np.float32), "", 0, 0.0, 0)
         batches = list(self._batches(texts))
+        route = self._dispatch.in_line(route, Needs(embeddings=True))
         while True:
             done = await self._all(batches, route, scope)
             used = [one.target for one in done]
             worst = max(used, key=route.targets.index)
             if all(target.id == worst.id for target in used):
                 return _joined(done, worst)
-            route = Route(route.targets[route.targets.index(worst) :])
+            later = route.targets[route.targets.index(worst) :]
+            route = replace(route, targets=later)
 
     async def _all(
         self, batches: Sequence[Sequence[str]], route: Route, scope: CallScope
@@ -105,6 +109,7 @@ class Embedder:
                 user=scope.user,
                 key=scope.key,
                 tokens_reserved=size,
+                max_age=route.max_age,
             )
 
         def settle(target: Deployment, reply: WireVectors, row: JournalRow) -> JournalRow:
@@ -112,10 +117,11 @@ class Embedder:
             packed = pack(reply.vectors)
             return replace(row, tokens_in=reply.tokens_in, cost=cost, response=packed)
 
-        async def perform(target: Deployment, limit: float) -> WireVectors:
-            return await self._adapted(target, batch, limit)
+        async def perform(target: Deployment, limits: Limits) -> WireVectors:
+            return await self._adapted(target, batch, limits.total)
 
-        return await self._dispatch.run(Job(row, perform, settle, unpack), route, scope)
+        job = Job(row, perform, settle, unpack, needs=Needs(embeddings=True))
+        return await self._dispatch.run(job, route, scope)
 
     async def _adapted(self, target: Deployment, batch: Sequence[str], limit: float) -> WireVectors:
         client, known = self._client(target), self._capabilities(target)

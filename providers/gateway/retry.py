@@ -15,22 +15,29 @@ class RetryPolicy:
 
     Full jitter (Brooker, "Exponential backoff and jitter", AWS 2015): U(0, min(``ceiling``,
     ``base`` · 2ⁿ)). A Retry-After is a floor plus U(0, 10 %); one above ``longest_wait`` is not
-    waited for. ``total`` bounds all attempts of one call on one target.
+    waited for. ``total`` bounds all attempts of one call. Further attempts at a provider are at
+    most ``budget_share`` of its calls and ``budget_rate`` a second, up to ``budget_most`` saved
+    (Finagle, ``RetryBudget``: 20 % and a floor): a provider that is down is not hammered.
     """
 
     base: float = 0.5
     ceiling: float = 20.0
     longest_wait: float = 60.0
     total: float = 180.0
+    budget_share: float = 0.2
+    budget_rate: float = 1.0
+    budget_most: float = 30.0
 
 
 @dataclass(slots=True)
 class Attempts:
-    """The attempts of one call on one target so far."""
+    """The attempts of one call on one target so far. ``began`` is when its first attempt on any
+    target did, ``None`` when that was here."""
 
     policy: RetryPolicy
     rng: random.Random
     started: float
+    began: float | None = None
     count: int = 0
     by_class: Counter[ErrorClass] = field(default_factory=Counter)
 
@@ -46,7 +53,8 @@ class Attempts:
         if self.by_class[error_class] >= TRAITS[error_class].attempts:
             return None
         wait = self._wait(fault, self.by_class[error_class] - 1)
-        if wait is None or now + wait - self.started > self.policy.total:
+        began = self.started if self.began is None else self.began
+        if wait is None or now + wait - began > self.policy.total:
             return None
         return wait
 
@@ -62,3 +70,39 @@ class Attempts:
 def told_wait(fault: Fault) -> float | None:
     """Seconds the provider asked us to wait (Retry-After), ``None`` when it did not say."""
     return fault.retry_after
+
+
+@dataclass(slots=True)
+class _Budget:
+    left: float
+    at: float
+
+
+class Budgets:
+    """How many further attempts each provider still gets."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._budgets: dict[str, _Budget] = {}
+
+    def called(self, provider: str, now: float) -> None:
+        """Count a call."""
+        self._add(provider, now, self._policy.budget_share)
+
+    def take(self, provider: str, now: float) -> bool:
+        """Use one further attempt, if there is one left."""
+        budget = self._add(provider, now, 0.0)
+        if budget.left < 1:
+            return False
+        budget.left -= 1
+        return True
+
+    def _add(self, provider: str, now: float, share: float) -> _Budget:
+        policy = self._policy
+        budget = self._budgets.get(provider)
+        if budget is None:
+            budget = self._budgets[provider] = _Budget(policy.budget_most, now)
+        budget.left += share + policy.budget_rate * (now - budget.at)
+        budget.left = min(policy.budget_most, budget.left)
+        budget.at = now
+        return budget

@@ -79,7 +79,8 @@ class Deployment:
     ``api-key`` (Azure) or ``x-api-key`` (Anthropic). ``requests_per_minute`` and
     ``tokens_per_minute`` hold for all processes together. ``context_tokens`` and ``supports_*``
     are ``None`` until known. ``batched``: requests go through the provider's batch API, at
-    ``price_factor`` of the price. ``certificates`` (PEM) are trusted besides the system's.
+    ``price_factor`` of the price; ``batch_api`` names whose shape it has. ``certificates`` (PEM)
+    are trusted besides the system's.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Deployment:
     price_cached: float | None = None
     price_factor: float = 1.0
     batched: bool = False
+    batch_api: str = ""
     allow_private: bool = False
     journaled: bool = True
     reconciles: bool = False
@@ -282,6 +284,7 @@ class WireVectors:
     vectors: Matrix
     tokens_in: int = 0
     quota: Quota | None = None
+    tokens_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ PROGRESS = 0.5
 
 IN_FLIGHT = CONCURRENCY + CONCURRENCY // 4
 """The most calls a process may have journaled and not settled: those on the wire, and a quarter
-more that are about to be sent (``Lane`` in ``providers/gateway/dispatch.py``)."""
+more that are about to be sent (``Lane`` in ``providers/gateway/lanes.py``)."""
 
 RECOVERY_SECONDS = 30
 GIVE_UP_SECONDS = 120

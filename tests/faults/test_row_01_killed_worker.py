@@ -25,7 +25,7 @@ from tests.faults.support import expire, forget_calls, tick, told_by_page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-PLACES = ("providers.gateway.dispatch", "analyses.services.advance", "core.work")
+PLACES = ("providers.gateway.sending", "analyses.services.advance", "core.work")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.clients.scripted import Act, Scenario, ScriptedClient, Step
-from providers.gateway.dispatch import Clock
+from providers.gateway.clock import Clock
 from providers.gateway.gateway import Gateway
 from providers.gateway.journal import GroupCommitJournal, MemoryStore
 from providers.gateway.types import (

@@ -21,11 +21,11 @@ from analyses.runner.worker import Worker
 from core import events, work
 from core.heartbeat import Heartbeat
 from core.models import Event, LeasedWork, Topic, WorkStatus
-from providers import runner as journal
-from providers.gateway.dispatch import Dispatcher, _Health
+from providers.gateway.breaker import Breaker
 from providers.gateway.errors import ErrorClass, Fault, maybe_billed
 from providers.gateway.retry import Attempts
 from providers.models import CallState, LlmCall
+from providers.runner import journal
 from tests.simulation.standing_in import replaced
 
 Mutant = Callable[[], contextlib.AbstractContextManager[object]]
@@ -233,15 +233,13 @@ def retry_after_ignored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def rate_limit_as_outage() -> Iterator[None]:
-    """Every 429 counts as a call that found the provider down."""
-    note = Dispatcher._note_failure
+    """Every 429 counts as a failure of the model."""
+    counts = Breaker._counts
 
-    def counting(self: Dispatcher, target: Any, row: Any, fault: Fault, latency: int) -> None:
-        note(self, target, row, fault, latency)
-        if fault.error_class is ErrorClass.RATE_LIMIT:
-            self._health.setdefault(target.id, _Health()).exhausted += 1
+    def counting(self: Breaker, fault: Fault) -> bool:
+        return fault.error_class is ErrorClass.RATE_LIMIT or counts(self, fault)
 
-    with patch.object(Dispatcher, "_note_failure", counting):
+    with patch.object(Breaker, "_counts", counting):
         yield
 
 

@@ -31,7 +31,8 @@ from analyses.models import AnalysisSession
 from analyses.runner import ports, stages, worker
 from analyses.services import sessions
 from core import q2, work
-from providers.gateway import dispatch
+from providers.gateway import clock, dispatch, sending
+from providers.runner import gateways
 from tests.simulation.people import People
 from tests.simulation.processes import Bystander, Machine, Process
 from tests.simulation.provider import LATEST, Request, SimulatedClient, Wire
@@ -254,10 +255,13 @@ def world(stage: Stage, shape: Shape, seed: int) -> Iterator[World]:
         undo.enter_context(patch.object(os, "_exit", made.exit))
         # Looking for work and for other people's answers less often saves steps, nothing else.
         undo.enter_context(patch.object(worker, "POLL", 0.5))
-        undo.enter_context(patch.object(dispatch, "STOP_POLL", 1.0))
+        for module in (clock, sending, dispatch):
+            undo.enter_context(patch.object(module, "STOP_POLL", 1.0))
         undo.enter_context(patch.object(timezone, "now", made.clock.moment))
         undo.enter_context(patch.object(plan, "batch_size", lambda total: shape.batch))
-        undo.enter_context(patch.object(ports, "ScriptedClient", lambda **_: SimulatedClient(made)))
+        undo.enter_context(
+            patch.object(gateways, "ScriptedClient", lambda **_: SimulatedClient(made))
+        )
         undo.enter_context(patch.object(ports, "build", build_for))
         undo.enter_context(patch.dict(stages.HANDLERS, handlers()))
         undo.enter_context(patch.object(sys, "unraisablehook", lambda _: None))

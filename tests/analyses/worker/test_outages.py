@@ -23,7 +23,7 @@ from analyses.selectors.notices import notice_of
 from core.models import WorkStatus
 from projects.models import Dataset
 from providers.clients.scripted import Act, Scenario, Step
-from providers.gateway.dispatch import SystemClock
+from providers.gateway.clock import SystemClock
 from providers.gateway.retry import RetryPolicy
 from providers.models import CallState, LlmCall, ModelDeployment
 from tests.analyses.worker.support import Told, check_books, picture, run, worker_run

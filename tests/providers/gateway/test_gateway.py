@@ -150,9 +150,11 @@ async def test_a_call_that_cannot_succeed_is_not_fatal_to_the_others() -> None:
 
 async def test_a_lasting_outage_becomes_fatal() -> None:
     bench = Bench(Scenario(mix=(Step(act=Act.REFUSED),)))
-    errors = [await failing(bench, text=f"user: {i}") for i in range(10)]
-    assert [error.fatal for error in errors] == [False] * 9 + [True]
-    assert errors[-1].error_class is ErrorClass.NETWORK
+    errors = [await failing(bench, text=f"user: {i}") for i in range(6)]
+    assert [error.fatal for error in errors] == [False] * 4 + [True] * 2
+    assert {error.error_class for error in errors} == {ErrorClass.NETWORK}
+    assert [error.retry_after is not None for error in errors] == [False] * 4 + [True] * 2
+    assert bench.requests == [4 * 5 + 1]
 
 
 async def test_retry_after_is_a_floor() -> None:

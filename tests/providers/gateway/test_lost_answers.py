@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from providers.clients.scripted import Act, Scenario, ScriptedClient
-from providers.gateway.dispatch import FIND_SECONDS, SLOT_SECONDS
+from providers.gateway.asking import prompt_bound
 from providers.gateway.embedding import pack, unpack
 from providers.gateway.errors import CallError, ErrorClass, Fault, is_outage, maybe_billed
-from providers.gateway.gateway import prompt_bound
 from providers.gateway.journal import (
     JournalRow,
     MemoryStore,
@@ -22,6 +21,7 @@ from providers.gateway.journal import (
     Verdicts,
 )
 from providers.gateway.retry import told_wait
+from providers.gateway.sending import FIND_SECONDS, SLOT_SECONDS
 from providers.gateway.types import CallScope, Deployment, Route, WireAnswer, WireChat
 from tests.providers.support import SCHEMA, SCOPE, Bench, chat_call, deployment, scenario
 
@@ -128,7 +128,7 @@ async def test_a_slot_that_took_too_long_gives_the_intent_back() -> None:
     first = asyncio.create_task(bench.gateway.chat(chat_call("one"), route, SCOPE))
     while not bench.gateway.in_flight(route.targets[0]):
         await asyncio.sleep(0.001)
-    bench.gateway._dispatch.lane(route.targets[0]).ready.resize(2)
+    bench.gateway._board.watch(route.targets[0]).lane.ready.resize(2)
     second = asyncio.create_task(bench.gateway.chat(chat_call("two"), route, SCOPE))
     while len(bench.store.history) < 2:
         await asyncio.sleep(0.001)
