@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
-from providers.clients.wire import NOT_COMPATIBLE
+from providers.clients.wire import NO_HEADERS, NOT_COMPATIBLE
 from providers.gateway.errors import ErrorClass, Fault, classify_response
 from providers.gateway.quota import read_quota
 from providers.gateway.types import WireAnswer
-
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 def read_chat(

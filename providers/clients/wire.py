@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import aiohttp
@@ -35,6 +36,8 @@ NOT_COMPATIBLE = "the answer is not one of an OpenAI-compatible server"
 
 IDLE_SECONDS = 20.0
 """A streamed answer that is silent for longer was cut off."""
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 KEY_HEADERS = {"api-key": "api-key", "x-api-key": "x-api-key"}
 """Styles of authentication that send the key as it is, and the header that carries it."""
@@ -93,10 +96,16 @@ class Reply:
 
 
 class Wire:
-    """The connections of one client: one SDK client per address, key and way to get there."""
+    """The connections of one client: one SDK client per address, key and way to get there.
 
-    def __init__(self, *, now: Callable[[], datetime] = utc_now) -> None:
+    ``extra`` are headers that every request carries.
+    """
+
+    def __init__(
+        self, extra: Mapping[str, str] | None = None, *, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self.now = now
+        self._extra = dict(extra or {})
         self._open: dict[Any, AsyncOpenAI] = {}
 
     async def post(
@@ -226,7 +235,7 @@ class Wire:
         )
         client = self._open.get(key)
         if client is None:
-            client = self._open[key] = open_sdk(deployment)
+            client = self._open[key] = open_sdk(deployment, self._extra)
         return client
 
     def _fault(self, error: Exception) -> Fault:
@@ -240,7 +249,7 @@ class Wire:
         return connection_fault(error)
 
 
-def open_sdk(deployment: Deployment) -> AsyncOpenAI:
+def open_sdk(deployment: Deployment, extra: Mapping[str, str] = NO_HEADERS) -> AsyncOpenAI:
     """An SDK client that neither retries nor follows redirects nor reads the environment.
 
     Raises :class:`AddressRefused` for a base URL that must not be called.
@@ -248,7 +257,7 @@ def open_sdk(deployment: Deployment) -> AsyncOpenAI:
     base_url = check_base_url(deployment.base_url, allow_private=deployment.allow_private)
     timeout = Limits.of(deployment).options()["timeout"]
     assert isinstance(timeout, httpx2.Timeout)
-    headers = {"Accept-Encoding": "identity", **dict(deployment.headers)}
+    headers = {"Accept-Encoding": "identity", **extra, **dict(deployment.headers)}
     own = KEY_HEADERS.get(deployment.auth)
     if own and deployment.api_key:
         headers[own] = deployment.api_key.reveal()

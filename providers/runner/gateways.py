@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from providers.clients.openai_compatible import OpenAICompatibleClient
-from providers.clients.scripted import ScriptedClient
+from providers.clients.opening import open_clients
 from providers.gateway.gateway import Gateway
 from providers.gateway.journal import GroupCommitJournal
-from providers.gateway.types import Client
 from providers.prices import cost_of
 from providers.runner.journal import DatabaseJournal
 
@@ -22,8 +20,4 @@ def open_gateway(workspace_id: int, *, count: Callable[[str], int] | None = None
     ``count`` gives the tokens of a text, for the scripted model's usage figures.
     """
     journal = GroupCommitJournal(DatabaseJournal(workspace_id), linger=GROUP_SECONDS)
-    clients: dict[str, Client] = {
-        "openai": OpenAICompatibleClient(),
-        "scripted": ScriptedClient(count=count) if count else ScriptedClient(),
-    }
-    return Gateway(clients, journal, price=cost_of)
+    return Gateway(open_clients(count), journal, price=cost_of)
