@@ -67,6 +67,9 @@ class LlmCall(models.Model):
         default=0,
         help_text="US$ set aside while the call is out: the most it can cost.",
     )
+    tokens_reserved = models.PositiveIntegerField(
+        default=0, help_text="The most tokens its newest send can take, in and out."
+    )
     priced = models.BooleanField(default=True, help_text="Whether its price was known when sent.")
     settled_at = models.DateTimeField(null=True, blank=True)
     batched = models.BooleanField(default=False, help_text="Sent through a provider's batch API.")

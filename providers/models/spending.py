@@ -81,6 +81,9 @@ class UseLimit(models.Model):
     scope = models.CharField(max_length=40)
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     tokens_per_day = models.PositiveBigIntegerField(null=True, blank=True)
+    warned_for = models.CharField(
+        max_length=10, blank=True, help_text="Day for which the 80 % warning was given."
+    )
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -16,7 +16,8 @@ from providers.models import CallState, LlmAttempt, LlmCall
 from providers.runner.reads import Reads
 from providers.services.books import NOTHING, Ledger, amount, scopes_of
 from providers.services.limits import refusal, unpriced_refusal
-from providers.services.lost import FOUND, LOST, LOST_TEXT, is_lost
+from providers.services.lost import AT_PROVIDER, FOUND, LOST, LOST_TEXT, is_lost, never_left
+from providers.services.use import UseLedger, use_refusal
 
 MOST_TOKENS = 2**31 - 1
 
@@ -87,6 +88,7 @@ class _Group:
         self._workspace = workspace
         self._ledger = Ledger(workspace)
         self._ledger.open(scope for row in rows for scope in self._scopes(row))
+        self._use = UseLedger(self._ledger)
         self._calls = self._load({row.fingerprint for row in rows})
         self._touched: dict[int, tuple[LlmCall, bool]] = {}
         self._attempts: list[LlmAttempt] = []
@@ -118,16 +120,13 @@ class _Group:
             if _same_send(call, row):
                 return None  # a group whose commit was reported lost, and was not
             if not is_lost(call.owner, call.sent_until, self._ledger.now):
-                return Verdict("wait")
+                return _elsewhere(call)
             self._lose(call)
         if call is not None and call.state == CallState.OK:
             answer = stored(call)
             if answer.text and fresh(answer, row.max_age, row.session):
                 return Verdict("answered", answer=answer)
-        refused = self._refused(row)
-        if refused is not None:
-            return refused
-        return self._open(row, call)
+        return self._refused(row) or self._overused(row) or self._open(row, call)
 
     def _refused(self, row: JournalRow) -> Verdict | None:
         """Whether a limit leaves no room. Free calls are always let through."""
@@ -142,6 +141,13 @@ class _Group:
         if short is None:
             return None
         return Verdict("wait") if short.passing else Verdict("refused", refusal(short, cost))
+
+    def _overused(self, row: JournalRow) -> Verdict | None:
+        """Whether who asks may not ask so much; a minute's limit and calls now out pass."""
+        short = self._use.shortage(row)
+        if short is None:
+            return None
+        return Verdict("wait") if short.passing else Verdict("refused", use_refusal(short))
 
     def _open(self, row: JournalRow, call: LlmCall | None) -> Verdict | None:
         """Write the intent down and reserve its cost."""
@@ -163,7 +169,9 @@ class _Group:
         call.settled_at = None
         cost = amount(row.reserved)
         call.priced, call.reserved = cost is not None, cost or NOTHING
+        call.tokens_reserved = _tokens(row.tokens_reserved)
         self._move(call, call.sent_at, reserved=call.reserved)
+        self._use.sent(call)
         self._touch(call)
         return None if doubted is None else Verdict(doubted=doubted)
 
@@ -186,6 +194,7 @@ class _Group:
         call.tokens_cached = _tokens(row.tokens_cached)
         call.tokens_reasoning = _tokens(row.tokens_reasoning)
         call.cost = amount(row.cost)
+        self._use.answered(call)
         call.latency_ms, call.settled_at = row.latency_ms, self._ledger.now
         self._move(call, call.sent_at, spent=call.cost or NOTHING)
         self._touch(call, answered=True)
@@ -201,6 +210,8 @@ class _Group:
         call.error_class = row.error_class[:20]
         call.latency_ms, call.settled_at = row.latency_ms, self._ledger.now
         call.sends -= row.unsent
+        if row.unsent:
+            self._use.unsent(call)
         attempt = self._attempt(call, row.error_class, row.message, row.in_doubt, held)
         attempt.latency_ms = row.latency_ms
         self._touch(call)
@@ -219,10 +230,11 @@ class _Group:
 
     def _lose(self, call: LlmCall) -> None:
         """A send whose asker is gone: in doubt, with all it can have cost."""
-        held = self._release(call)
-        call.state, call.error_class = CallState.DOUBT, LOST
-        call.settled_at = self._ledger.now
-        self._attempt(call, LOST, LOST_TEXT, True, held)
+        held, doubted = self._release(call), not never_left(call)
+        call.state = CallState.DOUBT if doubted else CallState.FAILED
+        call.error_class, call.settled_at = LOST, self._ledger.now
+        call.sends -= not doubted
+        self._attempt(call, LOST, LOST_TEXT, doubted, held)
         self._touch(call)
 
     def _attempt(
@@ -241,6 +253,7 @@ class _Group:
         )
         if in_doubt:
             self._move(call, self._ledger.now, doubt=held)
+            self._use.doubted(call)
         self._attempts.append(attempt)
         return attempt
 
@@ -255,6 +268,7 @@ class _Group:
         payer = found.call
         scopes = scopes_of(self._workspace, payer.project_id, payer.analysis_id)
         self._ledger.move(scopes, found.created_at, doubt=-(found.cost or NOTHING))
+        self._use.undoubted(payer, found.created_at)
         LlmAttempt.objects.filter(pk=found.pk).update(in_doubt=False, cost=0, error_class=FOUND)
 
     def _retire(self, call: LlmCall) -> None:
@@ -268,6 +282,7 @@ class _Group:
         """Give back what was reserved for a send; gives it to the caller as well."""
         held = call.reserved
         self._move(call, call.sent_at, reserved=-held)
+        self._use.released(call)
         call.reserved = NOTHING
         return held
 
@@ -285,6 +300,7 @@ class _Group:
         self._upsert([call for call, answered in touched if answered], _ANSWER_FIELDS)
         LlmAttempt.objects.bulk_create(self._attempts)
         self._ledger.save()
+        self._use.save()
 
     def _upsert(self, calls: Sequence[LlmCall], fields: Sequence[str]) -> None:
         for call in calls:
@@ -314,6 +330,7 @@ _STATE_FIELDS = (
     "sent_until",
     "settled_at",
     "reserved",
+    "tokens_reserved",
     "priced",
     "latency_ms",
     "error_class",
@@ -337,6 +354,13 @@ _ANSWER_FIELDS = (
 
 def _same_send(call: LlmCall, row: JournalRow) -> bool:
     return (call.owner, call.ticket) == (row.owner[:120], row.ticket)
+
+
+def _elsewhere(call: LlmCall) -> Verdict:
+    """Somebody else waits for the call: a process, or the batch that will bring its answer."""
+    if call.owner.startswith(AT_PROVIDER):
+        return Verdict("parked", call.owner.removeprefix(AT_PROVIDER))
+    return Verdict("wait")
 
 
 def _was_doubted(call: LlmCall) -> bool:

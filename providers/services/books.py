@@ -11,10 +11,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.db.models.functions import Now
 
-from providers.models import SpendBook, SpendLimit
+from providers.models import SpendBook, SpendLimit, UseLimit
 from providers.selectors.limits import PERIODS, period_key
 
 Book = tuple[str, str]
@@ -78,12 +78,13 @@ class Ledger:
     """The books of one workspace, locked until the surrounding transaction ends.
 
     One row per workspace is the lock, so that books and open calls need no order among
-    themselves. ``now`` is the database's clock. Changes are gathered and written by :meth:`save`.
+    themselves. ``now`` is the database's clock; ``use_limited`` says whether the workspace limits
+    anybody's use. Changes are gathered and written by :meth:`save`.
     """
 
     def __init__(self, workspace: int) -> None:
         self.workspace = workspace
-        self.now = _locked(workspace)
+        self.now, self.use_limited = _locked(workspace)
         self._books: dict[Book, Sums] = {}
         self._changed: set[Book] = set()
         self._limits: list[SpendLimit] = []
@@ -169,17 +170,18 @@ def _row(book: Book, sums: Sums) -> SpendBook:
     )
 
 
-def _locked(workspace: int) -> datetime:
-    """Take the workspace's lock; gives back the database's clock."""
+def _locked(workspace: int) -> tuple[datetime, bool]:
+    """Take the workspace's lock; gives back the database's clock and whether use is limited."""
     scope, key = lock_key(workspace)
     rows = SpendBook.objects.select_for_update().filter(scope=scope, key=key)
-    clock = rows.annotate(clock=Now()).values_list("clock", flat=True)
+    limited = Exists(UseLimit.objects.filter(workspace=workspace))
+    clock = rows.annotate(clock=Now(), limited=limited).values_list("clock", "limited")
     found = list(clock)
     if not found:
         SpendBook.objects.bulk_create([SpendBook(scope=scope, key=key)], ignore_conflicts=True)
         found = list(clock.all())
-    moment: datetime = found[0]
-    return moment
+    moment: datetime = found[0][0]
+    return moment, bool(found[0][1])
 
 
 def amount(value: float | Decimal | None) -> Decimal | None:
