@@ -12,18 +12,19 @@ import base64 as b64
 import hashlib
 import json
 import random
+import re
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from providers.clients import plausible
+from providers.clients.meter import Meter
 from providers.clients.openai_compatible import (
     KEPT_AS,
     chat_body,
@@ -31,89 +32,38 @@ from providers.clients.openai_compatible import (
     read_kept,
     read_vectors,
 )
+from providers.clients.scenario import Act, BatchScript, Scenario, Step, load_scenario
+from providers.clients.streaming import BROKEN
+from providers.clients.wire import NOT_COMPATIBLE
+from providers.gateway.catalogue import ModelInfo, read_models
 from providers.gateway.errors import ErrorClass, Fault, classify_response
-from providers.gateway.types import Deployment, WireAnswer, WireChat, WireVectors
+from providers.gateway.types import Deployment, StreamPiece, WireAnswer, WireChat, WireVectors
+
+__all__ = [
+    "Act",
+    "BatchScript",
+    "Scenario",
+    "Script",
+    "ScriptedClient",
+    "Step",
+    "load_scenario",
+    "rough_tokens",
+]
 
 MOST_KEPT = 100_000
 """Completions a scripted provider stores."""
-
-
-class Act(StrEnum):
-    """What may happen to a request."""
-
-    SUCCESS = "success"
-    SLOW = "slow"
-    RATE_LIMIT = "rate_limit"
-    QUOTA = "quota"
-    UNAUTHORIZED = "unauthorized"
-    NOT_FOUND = "not_found"
-    CONTEXT_LENGTH = "context_length"
-    CONTENT_FILTER = "content_filter"
-    SERVER_ERROR = "server_error"
-    REFUSED = "refused"
-    DROPPED = "dropped"
-    HANG = "hang"
-    HANG_MIDWAY = "hang_midway"
-    INVALID_JSON = "invalid_json"
-    TRUNCATED = "truncated"
-    EMPTY = "empty"
-    WRONG_SCHEMA = "wrong_schema"
-    NOT_JSON = "not_json"
-
-
-class Step(BaseModel):
-    """One thing that may happen, and how often in relation to the others.
-
-    ``seconds`` is added latency, ``retry_after`` the header of a 429 (seconds, or ``None`` for
-    none).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    act: Act = Act.SUCCESS
-    weight: float = Field(default=1.0, ge=0)
-    seconds: float = Field(default=0.0, ge=0)
-    retry_after: float | None = None
-
-
-class Scenario(BaseModel):
-    """How a scripted provider behaves.
-
-    ``opening`` happens to the first requests, in order of arrival; afterwards ``mix`` is drawn
-    from. ``latency`` and ``jitter`` are seconds. ``json_schema`` off makes it a server that
-    refuses ``response_format``; ``usage`` off one that reports no tokens; ``reasoning`` on one
-    that takes neither ``temperature`` nor ``max_tokens``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = 7
-    latency: float = Field(default=0.0, ge=0)
-    jitter: float = Field(default=0.0, ge=0)
-    opening: tuple[Step, ...] = ()
-    mix: tuple[Step, ...] = (Step(),)
-    json_schema: bool = True
-    base64: bool = True
-    usage: bool = True
-    reasoning: bool = False
-    width: int = Field(default=256, ge=2, le=4096)
-    key: str = ""
-
-
-def load_scenario(path: Path) -> Scenario:
-    """A scenario from a JSON file; raises ``ValueError`` with the reason."""
-    try:
-        return Scenario.model_validate_json(path.read_text("utf-8"))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{path.name}: {place or 'file'}: {first['msg']}") from None
 
 
 def rough_tokens(text: str) -> int:
     """About four characters make a token in English."""
     return len(text) // 4
 
+
+TAIL_SHAPE, LONGEST_TAIL = 1.5, 60.0
+"""A slow tail is drawn from a Pareto distribution of this shape, and cut at so many times its
+least: one call in thirty takes ten times as long."""
+
+_TOKEN = re.compile(r"\s*\S{1,6}|\s+")
 
 MESSAGE_TOKENS, REPLY_TOKENS = 4, 3
 """Around each message, and before the answer (OpenAI's cookbook, "How to count tokens")."""
@@ -122,11 +72,17 @@ MESSAGE_TOKENS, REPLY_TOKENS = 4, 3
 class Script:
     """Decides what happens and makes the answers; counts what it was asked.
 
-    ``count`` gives the tokens of a text.
+    ``count`` gives the tokens of a text, ``clock`` seconds that only grow.
     """
 
-    def __init__(self, scenario: Scenario, count: Callable[[str], int] = rough_tokens) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        count: Callable[[str], int] = rough_tokens,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.scenario = scenario
+        self.meter = Meter(scenario.requests_per_minute, scenario.tokens_per_minute, clock)
         self._count = count
         self.requests = 0
         self.acts: Counter[str] = Counter()
@@ -139,15 +95,20 @@ class Script:
         arrival, again = self.requests, self.seen[digest]
         self.requests += 1
         self.seen[digest] += 1
+        counted = self.scenario.tokens_per_minute
+        wait = self.meter.take(self._asked(body.get("messages") or (), None) if counted else 0)
+        if wait:
+            self.acts[Act.RATE_LIMIT.value] += 1
+            return Step(act=Act.RATE_LIMIT, retry_after=round(wait, 2))
         draw = random.Random(f"{self.scenario.seed}:{digest}:{again}")  # noqa: S311 - a script
-        opening, mix = self.scenario.opening, self.scenario.mix
-        if arrival < len(opening):
-            step = opening[arrival]
-        else:
-            step = draw.choices(mix, [one.weight for one in mix])[0]
+        mix = self.scenario.steps(arrival)
+        step = draw.choices(mix, [one.weight for one in mix])[0]
         self.acts[step.act.value] += 1
+        seconds = step.seconds
+        if step.act is Act.SLOW_TAIL:
+            seconds *= min(draw.paretovariate(TAIL_SHAPE), LONGEST_TAIL)
         latency = self.scenario.latency + draw.uniform(0, self.scenario.jitter)
-        return step.model_copy(update={"seconds": step.seconds + latency})
+        return step.model_copy(update={"seconds": seconds + latency})
 
     def refusal(
         self, step: Step, body: Mapping[str, Any]
@@ -155,7 +116,7 @@ class Script:
         """Status, headers and body of an answer other than 200, if the step or request asks it."""
         if step.act in _STATUS:
             status, code, message = _STATUS[step.act]
-            headers = {}
+            headers = self.meter.headers()
             if step.act is Act.RATE_LIMIT and step.retry_after is not None:
                 headers["Retry-After"] = f"{step.retry_after:g}"
             return status, headers, _error(code, message)
@@ -168,6 +129,10 @@ class Script:
         refused = []
         if not self.scenario.json_schema:
             refused.append("response_format")
+        if not self.scenario.tools:
+            refused.append("tools")
+        if not self.scenario.streaming:
+            refused.append("stream")
         if self.scenario.reasoning:
             refused += ["max_tokens", "temperature"]
         if not self.scenario.base64 and body.get("encoding_format") == "base64":
@@ -181,6 +146,9 @@ class Script:
         schema = (wanted.get("json_schema") or {}).get("schema") or _schema_in_text(messages)
         answer = json.dumps(plausible.answer(messages, schema), ensure_ascii=False)
         text, finish = _spoiled(answer, step.act)
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if body.get("tools") and step.act is not Act.TOOL_ERROR:
+            message, finish = _tool_call(body["tools"][0]), "tool_calls"
         usage = {
             "prompt_tokens": self._asked(messages, (wanted.get("json_schema") or {}).get("schema")),
             "completion_tokens": self._count(text) + 1,
@@ -193,7 +161,7 @@ class Script:
             "choices": [
                 {
                     "index": 0,
-                    "message": {"role": "assistant", "content": text},
+                    "message": message,
                     "finish_reason": finish,
                 }
             ],
@@ -208,6 +176,28 @@ class Script:
         self.kept[made["id"]] = {**made, "metadata": dict(metadata)}
         if len(self.kept) > MOST_KEPT:
             self.kept.pop(next(iter(self.kept)))
+
+    def chunks(self, made: Mapping[str, Any], wanted: bool) -> Iterator[dict[str, Any]]:
+        """A completion as the chunks of a stream: about a token each, then how it ended.
+
+        ``wanted``: the request asked for the usage, which comes last.
+        """
+        choice = made["choices"][0]
+        base = {**{key: made[key] for key in ("id", "created", "model")}, "object": CHUNK}
+        for token in _TOKEN.findall(choice["message"].get("content") or ""):
+            yield {**base, "choices": [_delta({"content": token}, None)]}
+        yield {**base, "choices": [_delta({}, choice["finish_reason"])]}
+        if wanted and made["usage"]:
+            yield {**base, "choices": [], "usage": made["usage"]}
+
+    def models(self) -> dict[str, Any]:
+        """The list of models, with the context length as vLLM tells it."""
+        length = {"max_model_len": self.scenario.context_tokens}
+        listed = [
+            {"id": name, "object": "model", "owned_by": "scripted", **length}
+            for name in self.scenario.models
+        ]
+        return {"object": "list", "data": listed}
 
     def find(self, wanted: Mapping[str, str], limit: int = 20) -> list[dict[str, Any]]:
         """Stored completions whose metadata has all that is wanted, oldest first."""
@@ -249,6 +239,7 @@ _STATUS: Mapping[Act, tuple[int, str, str]] = {
     Act.NOT_FOUND: (404, "model_not_found", "The model does not exist"),
     Act.CONTEXT_LENGTH: (400, "context_length_exceeded", "maximum context length is 8192 tokens"),
     Act.CONTENT_FILTER: (400, "content_filter", "The response was filtered"),
+    Act.TOOL_ERROR: (400, "tool_use_failed", "Failed to call a function"),
     Act.SERVER_ERROR: (500, "server_error", "The server had an error"),
 }
 
@@ -256,6 +247,22 @@ _STATUS: Mapping[Act, tuple[int, str, str]] = {
 def _error(code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """An error in the shape of OpenAI's API reference, "Error codes"."""
     return {"error": {"message": message, "type": code, "param": param, "code": code}}
+
+
+CHUNK = "chat.completion.chunk"
+
+
+def _delta(delta: dict[str, Any], finish: str | None) -> dict[str, Any]:
+    return {"index": 0, "delta": delta, "finish_reason": finish}
+
+
+def _tool_call(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A message that calls a tool with an input that fits it."""
+    function = tool.get("function") or {}
+    arguments = json.dumps(plausible.answer((), function.get("parameters") or {}))
+    called = {"name": function.get("name", ""), "arguments": arguments}
+    calls = [{"id": "call-1", "type": "function", "function": called}]
+    return {"role": "assistant", "content": None, "tool_calls": calls}
 
 
 def _spoiled(text: str, act: Act) -> tuple[str, str]:
@@ -302,8 +309,24 @@ class ScriptedClient:
     async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer:
         """Answer a chat call as the script says. Raises :class:`Fault`."""
         body = chat_body(deployment.model, wire)
-        step = await self._play(deployment, body)
-        return read_chat(self.script.chat(step, body), datetime.now(UTC))
+        step = await self._play(deployment, body, wire.first_byte)
+        if step.act is Act.DROP_MIDWAY:
+            raise Fault(ErrorClass.NETWORK, BROKEN)
+        made = self.script.chat(step, body)
+        return read_chat(made, datetime.now(UTC), self.script.meter.headers())
+
+    async def stream(self, deployment: Deployment, wire: WireChat) -> AsyncIterator[StreamPiece]:
+        """Answer a chat call about a token at a time. Raises :class:`Fault`."""
+        body = {**chat_body(deployment.model, wire), "stream": True}
+        step = await self._play(deployment, body, wire.first_byte)
+        made = self.script.chat(step, body)
+        answer = read_chat(made, datetime.now(UTC), self.script.meter.headers())
+        for place, token in enumerate(_TOKEN.findall(answer.text)):
+            if step.act is Act.DROP_MIDWAY and place == step.tokens:
+                raise Fault(ErrorClass.NETWORK, BROKEN)
+            await asyncio.sleep(self.script.scenario.pace)
+            yield StreamPiece(token)
+        yield StreamPiece(end=replace(answer, text=""))
 
     async def embed(
         self, deployment: Deployment, texts: Sequence[str], *, base64: bool, timeout: float
@@ -314,8 +337,16 @@ class ScriptedClient:
             "input": list(texts),
             "encoding_format": "base64" if base64 else "float",
         }
-        await self._play(deployment, body)
+        await self._play(deployment, body, None)
         return read_vectors(self.script.embeddings(body), len(texts))
+
+    async def models(self, deployment: Deployment) -> list[ModelInfo]:
+        """The models the scenario names."""
+        return read_models(self.script.models())
+
+    async def takes_tools(self, deployment: Deployment) -> bool:
+        """Whether the scenario's server takes tools."""
+        return self.script.scenario.tools
 
     async def find(self, deployment: Deployment, name: str) -> WireAnswer | None:
         """The answer kept under a name."""
@@ -324,7 +355,9 @@ class ScriptedClient:
     async def aclose(self) -> None:
         """Nothing is held."""
 
-    async def _play(self, deployment: Deployment, body: Mapping[str, Any]) -> Step:
+    async def _play(
+        self, deployment: Deployment, body: Mapping[str, Any], first_byte: float | None
+    ) -> Step:
         step = self.script.next_step(body)
         if step.act is Act.REFUSED:
             raise Fault(ErrorClass.NETWORK, "the connection was refused", sent=False)
@@ -332,10 +365,10 @@ class ScriptedClient:
         if step.act is Act.DROPPED:
             raise Fault(ErrorClass.NETWORK, "the connection was dropped")
         if step.act in (Act.HANG, Act.HANG_MIDWAY):
-            await asyncio.sleep(deployment.timeouts.first_byte)
+            await asyncio.sleep(first_byte or deployment.timeouts.first_byte)
             raise Fault(ErrorClass.TIMEOUT, "no answer in time")
         if step.act is Act.NOT_JSON:
-            raise Fault(ErrorClass.SERVER, "the answer is not one of an OpenAI-compatible server")
+            raise Fault(ErrorClass.SERVER, NOT_COMPATIBLE)
         refusal = self.script.refusal(step, body)
         if refusal is not None:
             status, headers, said = refusal

@@ -10,7 +10,8 @@ import pytest
 
 from providers.clients import plausible
 from providers.clients.openai_compatible import OpenAICompatibleClient
-from providers.clients.scripted import Act, Scenario, Script, ScriptedClient, Step, load_scenario
+from providers.clients.scenario import Phase, load_scenario, shipped_scenarios
+from providers.clients.scripted import Act, Scenario, Script, ScriptedClient, Step
 from providers.clients.scripted_server import Bill, ScriptedServer
 from providers.gateway.errors import Fault
 from providers.gateway.types import ChatMessage, Timeouts, WireChat
@@ -185,3 +186,95 @@ async def test_what_is_refused_is_not_billed(tmp_path: Path) -> None:
         await client.aclose()
         await server.stop()
     assert bill.read_text() == ""
+
+
+def draws(one: Scenario, count: int) -> list[Step]:
+    script = Script(one)
+    return [script.next_step({"messages": talk(f"user: {i}")}) for i in range(count)]
+
+
+def test_phases_follow_the_opening_and_then_the_mix_stays() -> None:
+    one = Scenario(
+        opening=(Step(act=Act.EMPTY),),
+        phases=(
+            Phase(requests=2, mix=(Step(act=Act.REFUSED),)),
+            Phase(requests=1, mix=(Step(act=Act.HANG),)),
+        ),
+    )
+    assert [step.act.value for step in draws(one, 6)] == [
+        "empty",
+        "refused",
+        "refused",
+        "hang",
+        "success",
+        "success",
+    ]
+
+
+def test_a_slow_tail_is_mostly_short_and_sometimes_very_long() -> None:
+    waits = sorted(
+        step.seconds for step in draws(Scenario(mix=(Step(act=Act.SLOW_TAIL, seconds=2),)), 500)
+    )
+    assert 2 <= waits[0] < 2.1
+    assert waits[250] < 4
+    assert 20 < waits[-1] <= 120
+
+
+def test_every_scenario_that_ships_is_sound() -> None:
+    assert shipped_scenarios() == ["bad_day", "calm", "outage"]
+    for name in shipped_scenarios():
+        one = load_scenario(name)
+        assert Act.SUCCESS in {step.act for step in one.mix}
+    acts = [step.act for step in draws(load_scenario("bad_day"), 2000)]
+    assert 0.15 < acts.count(Act.RATE_LIMIT) / 2000 < 0.25
+    out = [step.act for step in draws(load_scenario("outage"), 110)]
+    assert set(out[:60]) | set(out[100:]) == {Act.SUCCESS}
+    assert Act.SUCCESS not in out[60:100]
+    with pytest.raises(OSError, match="no_such"):
+        load_scenario("no_such")
+
+
+def test_keeps_a_limit_of_requests_and_of_tokens() -> None:
+    now = [0.0]
+    script = Script(Scenario(requests_per_minute=2, tokens_per_minute=60), clock=lambda: now[0])
+    body = {"messages": talk("user: hi")}
+    steps = [script.next_step(body) for _ in range(3)]
+    assert [step.act for step in steps[:2]] == [Act.SUCCESS] * 2
+    assert steps[2].act is Act.RATE_LIMIT
+    assert steps[2].retry_after == pytest.approx(30)
+    status, headers, _ = script.refusal(steps[2], body) or (0, {}, None)
+    assert status == 429
+    assert headers["Retry-After"] == "30"
+    assert headers["x-ratelimit-remaining-requests"] == "0"
+    assert headers["x-ratelimit-limit-tokens"] == "60"
+    assert headers["x-ratelimit-reset-requests"] == "60.000s"
+    now[0] = 29.0
+    assert script.next_step(body).act is Act.RATE_LIMIT
+    now[0] = 30.1
+    assert script.next_step(body).act is Act.SUCCESS
+    now[0] = 1000.0
+    assert script.next_step({"messages": talk("user: " + "long " * 500)}).act is Act.SUCCESS
+    assert script.next_step(body).act is Act.RATE_LIMIT
+
+
+async def test_streams_in_the_process_as_it_answers() -> None:
+    wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100, schema=SCHEMA)
+    whole = await ScriptedClient().chat(deployment(), wire)
+    pieces = [piece async for piece in ScriptedClient().stream(deployment(), wire)]
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert len(pieces) > 5
+    assert pieces[-1].end is not None
+    assert pieces[-1].end.tokens_out == whole.tokens_out
+    cut = ScriptedClient(Scenario(mix=(Step(act=Act.DROP_MIDWAY, tokens=3),)))
+    stream = cut.stream(deployment(), wire)
+    came = [(await anext(stream)).text for _ in range(3)]
+    with pytest.raises(Fault, match="broke off"):
+        await anext(stream)
+    assert whole.text.startswith("".join(came))
+
+
+async def test_a_tool_that_cannot_be_called_is_a_fault() -> None:
+    client = ScriptedClient(Scenario(mix=(Step(act=Act.TOOL_ERROR),)))
+    with pytest.raises(Fault) as caught:
+        await client.chat(deployment(), WireChat((ChatMessage("user", "a"),), 9))
+    assert caught.value.status == 400
