@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("quality", "map", "gateway", "pipeline", "estimates", "resume", "pause")
+ALL = ("quality", "map", "gateway", "storm", "pipeline", "estimates", "resume", "pause")
 
 
 def main() -> int:
