@@ -14,6 +14,7 @@ from accounts.services import audit, require
 from core.errors import Conflict, Invalid, NotFound
 from providers import keys
 from providers.models import Provider
+from providers.services.health import reopen_after_change
 from providers.services.secrets import COLUMNS, sealed, tokens_of
 
 KEY_LENGTH = 500
@@ -39,6 +40,7 @@ def replace_key(*, actor: User, provider: Provider, key: str, keep_old: bool) ->
     row.checked_at, row.check_ok, row.check_text = None, None, ""
     row.save(update_fields=[*_KEY_FIELDS, "key_changed_at", "checked_at", "check_ok", "check_text"])
     _note(actor, row, "provider.key_replaced", kept_old=bool(spare[0]))
+    reopen_after_change(row)
     return row
 
 

@@ -18,6 +18,7 @@ from providers.addresses import AddressRefused, check_base_url
 from providers.clients.presets import preset
 from providers.models import ModelDeployment, ModelPrice, Provider, ProviderKind
 from providers.services.deployments import may_be_private
+from providers.services.health import reopen_after_change
 from providers.services.inputs import (
     ModelInput,
     ProviderInput,
@@ -61,6 +62,8 @@ def save_provider(
                 proxy_replaced=given.proxy is not None,
                 headers=sorted(row.extra_headers),
             )
+            if moved or given.key is not None:
+                reopen_after_change(row)
     except IntegrityError as error:
         raise Invalid(fields={"name": "There is a provider of this name already."}) from error
     return row

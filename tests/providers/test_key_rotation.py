@@ -14,7 +14,7 @@ from accounts.models import AuditEvent, User, Workspace
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.models import Event
 from providers import keys, services
-from providers.models import ModelDeployment, Provider, ProviderKind
+from providers.models import BreakerState, DeploymentHealth, ModelDeployment, Provider, ProviderKind
 from providers.services import ProviderInput
 from providers.services import keys as keys_service
 
@@ -56,6 +56,17 @@ def test_the_old_key_lives_on_until_it_is_dropped(owner: User, provider: Provide
         services.drop_spare_key(actor=owner, provider=provider)
     actions = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
     assert list(actions)[-2:] == ["provider.key_replaced", "provider.spare_key_dropped"]
+
+
+def test_a_model_that_was_left_alone_for_its_key_is_used_again(
+    owner: User, provider: Provider
+) -> None:
+    row = DeploymentHealth.objects.create(
+        deployment=provider.deployments.get(), state=BreakerState.OPEN, reason="auth"
+    )
+    services.replace_key(actor=owner, provider=provider, key=NEXT, keep_old=True)
+    row.refresh_from_db()
+    assert row.state == BreakerState.CLOSED
 
 
 def test_without_keeping_it_the_old_key_is_gone_at_once(owner: User, provider: Provider) -> None:
