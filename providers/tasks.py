@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+
+from accounts.models import User
+from core.database import plainly
+from core.errors import Forbidden, Invalid
 from providers import services
+from providers.models import Provider
+
+log = logging.getLogger("openclio.providers")
 
 
 def bound_answers(*ignored: object) -> None:
     """Keep the stored answers of every workspace within their room."""
     services.bound_all_answers()
+
+
+def try_out(provider_pk: int, user_pk: int) -> None:
+    """Try a provider out for a person; nothing is done when either is gone or may not."""
+    with plainly(log):
+        provider = Provider.objects.select_related("workspace").filter(pk=provider_pk).first()
+        actor = User.objects.filter(pk=user_pk, is_active=True).first()
+        if provider is None or actor is None:
+            return
+        try:
+            services.test_provider(actor=actor, provider=provider)
+        except (Forbidden, Invalid) as error:
+            log.info("A provider was not tried out: %s", error.text)

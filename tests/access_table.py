@@ -124,6 +124,21 @@ TABLE: dict[str, list[Access]] = {
     ],
     # Providers.
     "providers/": [Access("GET", (LOGIN, 404, 200, 403, 200, 200))],
+    "providers/fragments/": [Access("GET", (LOGIN, 404, 200, 403, 200, 200))],
+    "providers/spend/": [Access("GET", (LOGIN, 404, 302, 403, 302, 302))],
+    "providers/events/": [Access("GET", (LOGIN, 404, 200, 403, 200, 200))],
+    "providers/test/": [Access("POST", (LOGIN, 404, 302, 403, 302, 302))],
+    "providers/routes/<slug:purpose>/": [
+        Access("GET", (LOGIN, 404, 302, 403, 302, 302), fill={"purpose": lambda _: "facets"})
+    ],
+    "providers/routes/<slug:purpose>/change/": [
+        Access(
+            "POST",
+            (LOGIN, 404, 302, 403, 403, 302),
+            form={"strategy": "priority"},
+            fill={"purpose": lambda _: "facets"},
+        )
+    ],
     "providers/new/": [
         Access("GET", (LOGIN, 404, 200, 403, 403, 200)),
         Access("POST", (LOGIN, 404, 422, 403, 403, 422), form={"name": ""}),

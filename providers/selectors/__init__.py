@@ -24,13 +24,11 @@ from providers.selectors.limits import (
 )
 from providers.selectors.providers import (
     ProviderRow,
-    Use,
     figures,
     provider,
     provider_rows,
     providers,
     state_of,
-    use_by_provider,
 )
 from providers.selectors.routes import effective_route, offered, route_plan, route_plans
 
@@ -44,7 +42,6 @@ __all__ = [
     "ProviderRow",
     "Spending",
     "SwitchFigures",
-    "Use",
     "deployment_health",
     "effective_route",
     "figures",
@@ -62,5 +59,4 @@ __all__ = [
     "spending",
     "state_of",
     "switch_figures",
-    "use_by_provider",
 ]

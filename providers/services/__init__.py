@@ -17,11 +17,13 @@ from providers.services.providers import checked_address, save_provider, set_ena
 from providers.services.routes import route_config, set_route
 from providers.services.secrets import stored_key
 from providers.services.trying import test_provider
+from providers.services.trials import begin_trials
 
 __all__ = [
     "LimitState",
     "ModelInput",
     "ProviderInput",
+    "begin_trials",
     "bound_all_answers",
     "bound_answers",
     "checked_address",

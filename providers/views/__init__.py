@@ -2,6 +2,21 @@
 
 from providers.views.detail import edit, new, test
 from providers.views.limits import limits
-from providers.views.listing import provider_list, switch
+from providers.views.listing import events, fragments, provider_list, spend, switch, test_all
+from providers.views.routes import change as change_route
+from providers.views.routes import route
 
-__all__ = ["edit", "limits", "new", "provider_list", "switch", "test"]
+__all__ = [
+    "change_route",
+    "edit",
+    "events",
+    "fragments",
+    "limits",
+    "new",
+    "provider_list",
+    "route",
+    "spend",
+    "switch",
+    "test",
+    "test_all",
+]

@@ -7,11 +7,10 @@ from decimal import Decimal
 import pytest
 from django.conf import settings
 from django.urls import reverse
-from django.utils import timezone
 
 from accounts.models import AuditEvent
 from providers import keys, services
-from providers.models import LlmCall, ModelDeployment, Provider, ProviderKind
+from providers.models import ModelDeployment, Provider, ProviderKind
 
 pytestmark = pytest.mark.django_db
 KEY = "sk-a-very-secret-key-4f2c"
@@ -184,30 +183,6 @@ def test_trial_with_a_key_that_cannot_be_read_says_so(owner_client, workspace) -
     html = answer.content.decode()
     assert "The stored key can no longer be read." in html
     assert "not a token" not in html
-
-
-def test_list_counts_the_last_day_in_few_queries(
-    owner_client, workspace, provider, django_assert_max_num_queries
-) -> None:
-    for number in range(20):
-        LlmCall.objects.create(
-            workspace=workspace,
-            fingerprint=f"{number:064d}",
-            purpose="facets",
-            provider="vLLM",
-            model="qwen-8b",
-            state="failed" if number == 0 else "ok",
-            tokens_in=1000,
-            cost=None if number == 1 else Decimal("0.01"),
-            sent_at=timezone.now(),
-        )
-        Provider.objects.create(workspace=workspace, name=f"P{number}", kind=ProviderKind.OPENAI)
-    with django_assert_max_num_queries(13):
-        html = owner_client.get(reverse("providers:list")).content.decode()
-    assert "5.0% failed" in html
-    assert "20,000" in html
-    assert "$0.19" in html
-    assert "1 call unpriced" in html
 
 
 def test_switching_off_is_shown_and_recorded(provider, owner_client) -> None:
