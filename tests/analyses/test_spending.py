@@ -241,7 +241,7 @@ def test_the_fallback_answers_and_its_answers_are_replayed(
             return await super().chat(deployment, wire)
 
     client = Two()
-    monkeypatch.setattr("providers.runner.gateways.ScriptedClient", lambda **how: client)
+    monkeypatch.setattr("providers.clients.opening.ScriptedClient", lambda **how: client)
     other = Provider.objects.create(
         workspace=model.provider.workspace, name="Second", kind="scripted"
     )

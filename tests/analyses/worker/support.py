@@ -46,7 +46,7 @@ class Told:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.client = ScriptedClient()
         self.settled: Counter[str] = Counter()
-        monkeypatch.setattr("providers.runner.gateways.ScriptedClient", lambda **how: self.client)
+        monkeypatch.setattr("providers.clients.opening.ScriptedClient", lambda **how: self.client)
         write = DatabaseJournal.write
 
         def noted(journal: DatabaseJournal, rows: Sequence[JournalRow]) -> Any:
