@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from providers.gateway.board import Board, Watch
 from providers.gateway.breaker import Pass
 from providers.gateway.clock import STOP_POLL, Clock, SystemClock, pause
-from providers.gateway.errors import TRAITS, CallError, ErrorClass, Fault, is_outage
+from providers.gateway.errors import TRAITS, CallError, CutOff, ErrorClass, Fault, is_outage
 from providers.gateway.journal import Journal, JournalRow, StoredAnswer
 from providers.gateway.retry import Attempts, Budgets, RetryPolicy
 from providers.gateway.sending import (
@@ -149,6 +149,10 @@ class Dispatcher:
             if await self._board.take_right(target):
                 return target, True
 
+    def line_up(self, course: Course[T]) -> tuple[Deployment, ...]:
+        """Line the targets up for a call; those that may be asked now, in order."""
+        return self._choice(course).order
+
     def _choice(self, course: Course[T]) -> Choice:
         """The order that the route's strategy gave at first, less those that rest by now."""
         if course.line is None:
@@ -191,6 +195,9 @@ class Dispatcher:
             sent = await self.sender.send(
                 self.keyed(target), course.job, self.row(course, target), course.scope, trial
             )
+        except CutOff as cut:
+            self.fault_seen(course, target, cut.fault, trial, again=False)
+            raise
         finally:
             if trial and (sent is None or sent.stored is not None):
                 breaker.released()

@@ -165,6 +165,15 @@ class Parked(CallError):
         self.batch = batch
 
 
+class CutOff(CallError):
+    """A streamed answer broke off by ``fault`` after its beginning; ``partial`` is what came."""
+
+    def __init__(self, fault: Fault, partial: str) -> None:
+        super().__init__(fault.error_class, "The answer broke off.", fatal=False)
+        self.fault = fault
+        self.partial = partial
+
+
 QUOTA_CODES = frozenset(
     {
         "insufficient_quota",

@@ -12,10 +12,12 @@ T = TypeVar("T")
 class SingleFlight(Generic[T]):
     """Lets the first caller of a key work and the others share its outcome.
 
-    When the first caller is cancelled, one of the others takes over.
+    When the first caller is cancelled, or fails in a way that is ``its_own``, one of the others
+    takes over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, its_own: Callable[[Exception], bool] = lambda error: False) -> None:
+        self._its_own = its_own
         self._flights: dict[str, asyncio.Future[T]] = {}
 
     async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
@@ -32,6 +34,9 @@ class SingleFlight(Generic[T]):
             flight.cancel()
             raise
         except Exception as error:
+            if self._its_own(error):
+                flight.cancel()
+                raise
             flight.set_exception(error)
             flight.exception()  # marks it as seen: often nobody else waits
             raise

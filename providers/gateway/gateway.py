@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 from providers.gateway import answers
@@ -25,14 +26,16 @@ from providers.gateway.capabilities import Capabilities
 from providers.gateway.clock import Clock, SystemClock
 from providers.gateway.dispatch import Dispatcher
 from providers.gateway.embedding import Embedder, EmbedLimits
-from providers.gateway.errors import CallError, ErrorClass, Fault
+from providers.gateway.errors import CallError, ErrorClass, Fault, Parked
 from providers.gateway.fingerprint import content_hash, fingerprint
 from providers.gateway.flight import SingleFlight
 from providers.gateway.health import HealthStore
+from providers.gateway.hedge import Hedger
 from providers.gateway.journal import Journal, JournalRow, fresh
 from providers.gateway.retry import RetryPolicy
 from providers.gateway.sending import Job, Limits
 from providers.gateway.strategy import Needs
+from providers.gateway.streaming import Stream
 from providers.gateway.types import (
     CallScope,
     ChatCall,
@@ -84,8 +87,9 @@ class Gateway:
         rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._board = Board(health, breaker or BreakerPolicy(), clock, rng)
         self._dispatch = Dispatcher(journal, self._board, policy or RetryPolicy(), clock, rng)
+        self._hedger = Hedger(self._dispatch, self._board, clock)
         self._capabilities: dict[str, Capabilities] = {}
-        self._flights: SingleFlight[Asked] = SingleFlight()
+        self._flights: SingleFlight[Asked] = SingleFlight(_its_own)
         self._embedder = Embedder(
             self._dispatch, self.client, price, self.capabilities, embed_limits or EmbedLimits()
         )
@@ -146,6 +150,27 @@ class Gateway:
         """Unit vectors of the texts, in their order. Raises :class:`CallError`."""
         return await self._embedder.embed(texts, route, scope)
 
+    async def stream(
+        self, call: ChatCall, route: Route, scope: CallScope
+    ) -> AsyncGenerator[str, None]:
+        """The pieces of an answer in plain text; ``call.schema`` is not asked for.
+
+        Raises :class:`CallError`; after the first piece :class:`CutOff`, with what came. Read to
+        the end, or close it (``contextlib.aclosing``): then the call is stopped.
+        """
+        schema_text = validated(call, route)
+        content = content_hash(call)
+        keys = self._keys(content, route, scope)
+        found = await self._replay(keys, route, scope)
+        if found is not None:
+            yield found.text
+            return
+        job = self._job(call, schema_text, keys, content, route, scope)
+        reader = Stream(call, self.client, self.capabilities)
+        async with aclosing(reader.read(job, self._dispatch, route, scope)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def _ask(
         self,
         call: ChatCall,
@@ -155,20 +180,23 @@ class Gateway:
         variant: int = 0,
     ) -> Asked:
         content = content_hash(call, variant)
-        keys = {
-            target.id: fingerprint(scope.workspace, target, target.model, content)
-            for target in route.targets
-        }
+        keys = self._keys(content, route, scope)
 
         async def work() -> Asked:
             found = await self._replay(keys, route, scope)
             if found is not None:
                 return found
             job = self._job(call, schema_text, keys, content, route, scope)
-            return from_done(await self._dispatch.run(job, route, scope))
+            return from_done(await self._hedger.run(job, route, scope))
 
         asked, shared = await self._flights.run(keys[route.targets[0].id], work)
         return replace(asked, replayed=True, attempts=0) if shared else asked
+
+    def _keys(self, content: str, route: Route, scope: CallScope) -> dict[str, str]:
+        return {
+            target.id: fingerprint(scope.workspace, target, target.model, content)
+            for target in route.targets
+        }
 
     async def _replay(
         self, keys: Mapping[str, str], route: Route, scope: CallScope
@@ -270,3 +298,11 @@ class Gateway:
     def _note_readable(self, asked: Asked) -> None:
         if not asked.replayed:
             self.capabilities(asked.target).confirm_schema()
+
+
+def _its_own(error: Exception) -> bool:
+    """Whether a call failed by its asker's wish or limit, which are not those of others."""
+    own = (ErrorClass.CANCELLED, ErrorClass.BUDGET)
+    return (
+        isinstance(error, CallError) and not isinstance(error, Parked) and error.error_class in own
+    )

@@ -12,7 +12,7 @@ from core.crashpoints import reach, reach_soon
 from providers.gateway.board import Board
 from providers.gateway.breaker import Pass
 from providers.gateway.clock import STOP_POLL, Clock, check, pause
-from providers.gateway.errors import CallError, ErrorClass, Fault, Parked, maybe_billed
+from providers.gateway.errors import CallError, CutOff, ErrorClass, Fault, Parked, maybe_billed
 from providers.gateway.journal import GO, Journal, JournalRow, StoredAnswer, Verdict
 from providers.gateway.lanes import Lane
 from providers.gateway.strategy import Needs
@@ -177,6 +177,9 @@ class Sender:
                 return Sent(outcome, started, row)
         except Parked:
             ended = None  # the journal keeps it as sent, on behalf of the provider's batch
+            raise
+        except CutOff as cut:
+            ended = cut.fault
             raise
         finally:
             if ended is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from providers.gateway.breaker import BreakerPolicy
 from providers.gateway.dispatch import OUTAGE_CALLS
-from providers.gateway.errors import TRAITS, CallError, ErrorClass, Fault
+from providers.gateway.errors import CallError, ErrorClass, Fault, is_outage
 from providers.gateway.gateway import Gateway
 from providers.gateway.journal import GroupCommitJournal, MemoryStore
 from providers.gateway.retry import RetryPolicy
@@ -19,6 +19,7 @@ from tests.providers.support import FastClock, chat_call, deployment
 
 GOOD = '{"request": "a", "sentiment": "neutral", "concern": 1}'
 POLICY = RetryPolicy()
+BREAKER = BreakerPolicy()
 LATE = 1.0
 """Seconds of looking around that a wait may come to beyond what was asked for."""
 
@@ -83,18 +84,94 @@ async def _broken_by(rng: random.Random) -> str:
     journal = GroupCommitJournal(store, linger=0, retry_for=0.1)
     gateway = Gateway({"scripted": line}, journal, clock=clock, rng=rng)
     scope = CallScope(workspace=1, session=9, owner="worker")
-    outages, why = Counter[bool](), ""
-    for number in range(14):
+    model, why = Model(), ""
+    for number in range(20):
+        clock.now += rng.choice((0, 0, 0, 15))
         line.calls.append([])
         failed: CallError | None = None
+        began = clock.now
         try:
             await gateway.chat(chat_call(f"user: {number}"), Route((deployment(),)), scope)
         except CallError as error:
             failed = error
-        _count(outages, line.calls[-1])
-        why = why or _waits(line.calls[-1]) or _fatal(failed, line.calls[-1], outages)
+        attempts = line.calls[-1]
+        why = why or _waits(attempts) or model.spared(began, attempts, failed)
+        model.saw(attempts)
+        why = why or model.fatal(failed, attempts)
     await gateway.aclose()
     return why or _doubts(store)
+
+
+@dataclass
+class Model:
+    """What a breaker has to do, told from the attempts alone.
+
+    ``opened`` is when it last came to rest, ``None`` while it is closed; ``marks`` are the calls
+    that count: when, and whether well.
+    """
+
+    opened: float | None = None
+    row: int = 0
+    good: int = 0
+    throttled: int = 0
+    marks: list[tuple[float, bool]] = field(default_factory=list)
+
+    def spared(self, began: float, attempts: list[Attempt], failed: CallError | None) -> str:
+        """Nothing is sent to a model that rests, and who is sent away learns for how long."""
+        resting = self.opened is not None and began < self.opened + 0.9 * BREAKER.rest
+        if resting and attempts:
+            return "a model that rests was asked"
+        if attempts:
+            return ""
+        if self.opened is None:
+            return "a model that is well was not asked"
+        if failed is None or not failed.fatal or not failed.retry_after:
+            return f"sent away without a word: {failed!r}"
+        return ""
+
+    def saw(self, attempts: list[Attempt]) -> None:
+        if not attempts:
+            return
+        first, last = attempts[0], attempts[-1]
+        limited = last.fault is not None and last.fault.error_class is ErrorClass.RATE_LIMIT
+        self.throttled = self.throttled + 1 if limited else 0
+        if self.opened is not None:
+            self._tried(first)
+            return
+        if first.fault is not None and is_outage(first.fault.error_class):
+            self._mark(first.ended, well=False)
+        if self.opened is None and last.fault is None:
+            self._mark(last.ended, well=True)
+
+    def _tried(self, attempt: Attempt) -> None:
+        if attempt.fault is None:
+            self.good += 1
+            if self.good >= BREAKER.successes:
+                self.__init__()  # type: ignore[misc]
+        elif is_outage(attempt.fault.error_class):
+            self.opened, self.good = attempt.ended, 0
+
+    def _mark(self, at: float, *, well: bool) -> None:
+        self.row = 0 if well else self.row + 1
+        self.marks = [mark for mark in self.marks if mark[0] >= at - BREAKER.window]
+        self.marks.append((at, well))
+        bad = sum(not mark[1] for mark in self.marks)
+        many = len(self.marks) >= BREAKER.window_calls
+        mostly = many and bad >= BREAKER.window_share * len(self.marks)
+        if not well and (self.row >= BREAKER.consecutive or mostly):
+            self.opened, self.good = at, 0
+
+    def fatal(self, failed: CallError | None, attempts: list[Attempt]) -> str:
+        """Only a model that rests stops an analysis, or many calls that a rate limit held up, or
+        a first answer that says to wait too long."""
+        if failed is None or not failed.fatal:
+            return ""
+        if self.opened is not None or self.throttled >= OUTAGE_CALLS:
+            return ""
+        last = attempts[-1].fault if attempts else None
+        if last is not None and last.retry_after is not None and len(attempts) == 1:
+            return ""
+        return f"fatal although the model is well: {failed!r}"
 
 
 def _waits(attempts: list[Attempt]) -> str:
@@ -115,25 +192,6 @@ def _waits(attempts: list[Attempt]) -> str:
         if waited > most + LATE:
             return f"waited {waited:.2f} s, at most {most:.2f} s was due"
     return ""
-
-
-def _count(outages: Counter[bool], attempts: list[Attempt]) -> None:
-    """Calls in a row that ran out of attempts, those that a rate limit held up apart."""
-    last = attempts[-1].fault
-    if last is None:
-        outages.clear()
-    elif TRAITS[last.error_class].retryable:
-        outages[last.error_class is ErrorClass.RATE_LIMIT] += 1
-
-
-def _fatal(failed: CallError | None, attempts: list[Attempt], outages: Counter[bool]) -> str:
-    """Only a run of outages stops an analysis, or a first answer that says to wait too long."""
-    if failed is None or not failed.fatal or max(outages.values()) >= OUTAGE_CALLS:
-        return ""
-    last = attempts[-1].fault
-    if last is not None and last.retry_after is not None and len(attempts) == 1:
-        return ""
-    return f"fatal after {dict(outages)} outages in a row (True: rate limits)"
 
 
 def _doubts(store: MemoryStore) -> str:

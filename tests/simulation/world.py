@@ -260,7 +260,7 @@ def world(stage: Stage, shape: Shape, seed: int) -> Iterator[World]:
         undo.enter_context(patch.object(timezone, "now", made.clock.moment))
         undo.enter_context(patch.object(plan, "batch_size", lambda total: shape.batch))
         undo.enter_context(
-            patch.object(gateways, "ScriptedClient", lambda **_: SimulatedClient(made))
+            patch.object(gateways, "open_clients", lambda *_: {"scripted": SimulatedClient(made)})
         )
         undo.enter_context(patch.object(ports, "build", build_for))
         undo.enter_context(patch.dict(stages.HANDLERS, handlers()))
