@@ -233,6 +233,7 @@ SUPERVISOR_TICKS: list[str] = [
     "core.disks.tick",
     "providers.services.tick",
     "providers.services.answers.keep_within_bounds",
+    "providers.services.health_upkeep.tick",
     "projects.services.tick",
     "analyses.services.tick",
     "core.events.tick",

@@ -9,6 +9,7 @@ from core.database import plainly
 from core.errors import Forbidden, Invalid
 from providers import services
 from providers.models import Provider
+from providers.runner import probing
 
 log = logging.getLogger("openclio.providers")
 
@@ -29,3 +30,9 @@ def try_out(provider_pk: int, user_pk: int) -> None:
             services.test_provider(actor=actor, provider=provider)
         except (Forbidden, Invalid) as error:
             log.info("A provider was not tried out: %s", error.text)
+
+
+def probe_deployment(pk: int) -> None:
+    """Try a resting model that nobody calls."""
+    with plainly(log):
+        probing.probe_deployment(pk)
