@@ -15,10 +15,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from providers.clients.listing import fetch_models
 from providers.clients.openai_compatible import encodable
 from providers.clients.reading import count
 from providers.clients.streaming import BROKEN, event_data
 from providers.clients.wire import NO_HEADERS, Limits, Wire, parse_json, utc_now
+from providers.gateway.catalogue import ModelInfo
 from providers.gateway.errors import ErrorClass, Fault, classify_response
 from providers.gateway.quota import read_quota
 from providers.gateway.types import Deployment, StreamPiece, WireAnswer, WireChat, WireVectors
@@ -57,6 +59,12 @@ STATUSES: Mapping[str, int] = {
 }
 """The status each sort of error has, for errors inside a stream or a batch ("Errors")."""
 
+TRIAL_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"ok": {"type": "boolean"}},
+    "required": ["ok"],
+}
+
 _NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
@@ -90,6 +98,16 @@ class AnthropicClient:
     ) -> WireVectors:
         """Anthropic has no embeddings; raises :class:`Fault`."""
         raise Fault(ErrorClass.BAD_REQUEST, "Anthropic offers no embeddings", sent=False)
+
+    async def models(self, deployment: Deployment) -> list[ModelInfo]:
+        """The models the key may use, by name ("List Models"). Raises :class:`Fault`."""
+        found = await fetch_models(self.wire, keyed(deployment), "/models?limit=1000")
+        return [replace(one, embeds=False, tools=True) for one in found]
+
+    async def takes_tools(self, deployment: Deployment, wire: WireChat) -> bool:
+        """Whether the model calls a tool when made to. Raises :class:`Fault`."""
+        answer = await self.chat(deployment, replace(wire, schema=TRIAL_SCHEMA))
+        return answer.text.startswith("{")
 
     async def find(self, deployment: Deployment, name: str) -> WireAnswer | None:
         """Anthropic keeps no answers to look up."""

@@ -16,9 +16,11 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from providers.clients.reading import count, read_chat
+from providers.clients.listing import fetch_models
+from providers.clients.reading import count, read_chat, read_error
 from providers.clients.streaming import ChunkReader
 from providers.clients.wire import NOT_COMPATIBLE, Limits, Wire, utc_now
+from providers.gateway.catalogue import ModelInfo
 from providers.gateway.errors import ErrorClass, Fault
 from providers.gateway.quota import read_quota
 from providers.gateway.types import (
@@ -48,6 +50,21 @@ KEPT_AS = "openclio"
 
 NOT_KEPT = frozenset({400, 404, 405, 501})
 """What servers without stored completions answer when they are asked for one."""
+
+
+TRIAL_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "confirm",
+        "description": "Confirms that tools can be called.",
+        "parameters": {
+            "type": "object",
+            "properties": {"ok": {"type": "boolean"}},
+            "required": ["ok"],
+        },
+    },
+}
+"""What a trial asks a model to call."""
 
 
 class OpenAICompatibleClient:
@@ -104,6 +121,22 @@ class OpenAICompatibleClient:
         reply = await self.wire.post(deployment, "/embeddings", request, limits)
         found = read_vectors(reply.object, len(texts))
         return replace(found, quota=read_quota(reply.headers, self.wire.now()))
+
+    async def models(self, deployment: Deployment) -> list[ModelInfo]:
+        """The models the server offers, by name. Raises :class:`Fault`."""
+        return await fetch_models(self.wire, deployment, "/models")
+
+    async def takes_tools(self, deployment: Deployment, wire: WireChat) -> bool:
+        """Whether the model calls a tool when asked to. Raises :class:`Fault`."""
+        body = {**chat_body(deployment.model, wire), "tools": [TRIAL_TOOL], "tool_choice": "auto"}
+        reply = await self.wire.post(deployment, CHAT, body, Limits.of(deployment, wire))
+        fault = read_error(reply.object, self.wire.now())
+        if fault is not None:
+            raise fault
+        try:
+            return bool(reply.object["choices"][0]["message"].get("tool_calls"))
+        except (KeyError, IndexError, TypeError, AttributeError):
+            return False
 
     async def find(self, deployment: Deployment, name: str) -> WireAnswer | None:
         """The stored completion with our name in its metadata, ``None`` when there is none.

@@ -344,7 +344,7 @@ class ScriptedClient:
         """The models the scenario names."""
         return read_models(self.script.models())
 
-    async def takes_tools(self, deployment: Deployment) -> bool:
+    async def takes_tools(self, deployment: Deployment, wire: WireChat) -> bool:
         """Whether the scenario's server takes tools."""
         return self.script.scenario.tools
 

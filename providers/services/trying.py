@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import Role, User
 from accounts.services import audit, require
 from core.errors import NotFound
-from providers.clients.opening import open_clients
+from providers.clients.opening import open_prober
 from providers.clients.presets import preset
 from providers.gateway import probe
 from providers.gateway.types import Deployment
@@ -99,9 +99,8 @@ def _learn(
 async def _probe(target: Deployment) -> probe.ProbeReport:
     if target.kind == ProviderKind.LOCAL:
         return probe.ProbeReport(ok=True, text="It is part of this program and needs no network.")
-    clients = open_clients()
+    client = open_prober(target.kind)
     try:
-        return await probe.probe(clients[target.kind], target)
+        return await probe.probe(client, target)
     finally:
-        for client in clients.values():
-            await client.aclose()
+        await client.aclose()

@@ -346,7 +346,7 @@ async def test_probe_reports_what_it_saw(client: OpenAICompatibleClient) -> None
     [
         (Act.UNAUTHORIZED, "Enter it again"),
         (Act.QUOTA, "no quota"),
-        (Act.NOT_FOUND, "usually ending in /v1"),
+        (Act.NOT_FOUND, "test-model is not in its list"),
         (Act.NOT_JSON, "usually ending in /v1"),
         (Act.HANG, "allow more time"),
         (Act.SERVER_ERROR, "Try again later"),
