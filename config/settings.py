@@ -241,6 +241,8 @@ SUPERVISOR_TICKS: list[str] = [
 
 # Who names the projects that spending is counted by: providers imports no app above it.
 SPENDING_PROJECTS = "projects.selectors.spending.spending_projects"
+# Who counts an analysis anew after calls of it were priced.
+SPENDING_RECOUNT = "analyses.services.spending.recount"
 SETUP_STEPS: list[str] = [
     "templates_app.services.ensure_shipped",
     "projects.runner.ensure_sample",

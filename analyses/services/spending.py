@@ -62,6 +62,14 @@ def count_spending(session: AnalysisSession) -> None:
     _warn(session)
 
 
+@transaction.atomic
+def recount(pk: int) -> None:
+    """Recount an analysis, whenever it ended, because calls of it were priced afterwards."""
+    session = AnalysisSession.objects.select_for_update().filter(pk=pk).first()
+    if session is not None:
+        count_spending(session)
+
+
 def follow_books() -> None:
     """Show on analyses what the books say by now; part of the supervisors' tick.
 

@@ -11,7 +11,7 @@ from providers.addresses import address_rule
 from providers.clients.presets import preset
 from providers.gateway.types import Deployment, Timeouts
 from providers.models import ModelDeployment, Provider, ProviderKind
-from providers.services.prices import price_in_force
+from providers.selectors.prices import price_in_force
 from providers.services.secrets import spare_key, stored_headers, stored_key, stored_proxy
 
 
