@@ -98,6 +98,8 @@ class RunParams(BaseModel):
     routes: dict[str, FrozenRoute] = Field(default_factory=dict)
     """By purpose, for an analysis in the workspace's order; a purpose that is missing is asked of
     the analysis's own models."""
+    bulk: bool = False
+    """Conversations are read in the provider's batches: half the price, within 24 hours."""
     key: int | None = None
     """The API key that started it: its limits hold for the calls."""
     identity: str = ""

@@ -232,6 +232,7 @@ Q_CLUSTER = {
 SUPERVISOR_TICKS: list[str] = [
     "core.disks.tick",
     "providers.services.tick",
+    "providers.services.bulk.wake_collector",
     "providers.services.answers.keep_within_bounds",
     "providers.services.health_upkeep.tick",
     "projects.services.tick",

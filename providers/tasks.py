@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 
+from django.db import transaction
+
 from accounts.models import User
 from core.database import plainly
 from core.errors import Forbidden, Invalid
+from core.events import publish
 from providers import services
+from providers.events import ProviderChanged, topic_of
 from providers.models import Provider
 from providers.runner import probing
+from providers.runner.collecting import collect_due
 
 log = logging.getLogger("openclio.providers")
 
@@ -17,6 +22,12 @@ log = logging.getLogger("openclio.providers")
 def bound_answers(*ignored: object) -> None:
     """Keep the stored answers of every workspace within their room."""
     services.bound_all_answers()
+
+
+def collect_batches(*ignored: object) -> None:
+    """Look at the batches at providers whose turn it is."""
+    with plainly(log):
+        collect_due()
 
 
 def try_out(provider_pk: int, user_pk: int) -> None:
@@ -30,6 +41,8 @@ def try_out(provider_pk: int, user_pk: int) -> None:
             services.test_provider(actor=actor, provider=provider)
         except (Forbidden, Invalid) as error:
             log.info("A provider was not tried out: %s", error.text)
+        with transaction.atomic():
+            publish(topic_of(provider.workspace_id), ProviderChanged(provider=provider_pk))
 
 
 def probe_deployment(pk: int) -> None:

@@ -104,6 +104,14 @@ class Stopped(Exception):
     """Raised by a stage that noticed ``should_stop()``; whatever it yielded before is kept."""
 
 
+class Deferred(Stopped):
+    """What was asked waits at a provider, in its ``batch``; ask again once that was collected."""
+
+    def __init__(self, batch: str) -> None:
+        super().__init__(batch)
+        self.batch = batch
+
+
 class ChatPort(Protocol):
     """Asks a model and returns a validated answer, or raises :class:`CallFailed`."""
 

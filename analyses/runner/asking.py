@@ -11,6 +11,7 @@ from core.errors import Invalid
 from providers.gateway.types import Deployment, Route
 from providers.models import ModelDeployment, ProviderKind
 from providers.services import deployment_config
+from providers.services.bulk import batched_config
 
 CHAT = ("facets", "names", "hierarchy", "privacy")
 """What a pipeline asks a model for (:data:`analyses.pipeline.base.Purpose`)."""
@@ -39,10 +40,24 @@ def asked_of(session: AnalysisSession) -> dict[str, Asked]:
         pk: deployment_config(row, concurrency=params.concurrency) for pk, row in rows.items()
     }
     on = {pk for pk, row in rows.items() if row.provider.enabled and not row.retired}
-    return {
+    found = {
         purpose: _asked(route, configs, on if purpose in params.routes else configs)
         for purpose, route in wanted.items()
     }
+    if params.bulk:
+        found["facets"] = _in_batches(found["facets"], rows)
+    return found
+
+
+def _in_batches(asked: Asked, rows: Mapping[int, ModelDeployment]) -> Asked:
+    """The first model of the route that offers batches; as it was where none does.
+
+    It alone is asked: another one would answer at once, at its full price.
+    """
+    for target in asked.route.targets if asked.route else ():
+        if rows[int(target.id)].offers_batches:
+            return Asked(Route((batched_config(rows[int(target.id)]),)))
+    return asked
 
 
 def wanted_routes(session: AnalysisSession, params: RunParams) -> dict[str, FrozenRoute]:

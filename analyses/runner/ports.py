@@ -16,6 +16,7 @@ from analyses.pipeline.base import (
     ChatPort,
     ChatRequest,
     Context,
+    Deferred,
     EmbedPort,
     Matrix,
     Stopped,
@@ -27,7 +28,7 @@ from analyses.pipeline.vectors import LocalEmbedder
 from analyses.plan import VECTORS, RunParams
 from analyses.runner.asking import CHAT, Asked, asked_of
 from core.work import owner_name
-from providers.gateway.errors import TRAITS, CallError, ErrorClass
+from providers.gateway.errors import TRAITS, CallError, ErrorClass, Parked
 from providers.gateway.gateway import Gateway
 from providers.gateway.types import CallScope, ChatCall, ChatMessage, Deployment, Route
 from providers.runner import open_gateway
@@ -51,6 +52,8 @@ class Ports:
     targets: tuple[Deployment, ...] = ()
     remote: frozenset[str] = frozenset()
     """Purposes that models are asked for."""
+    batched: bool = False
+    """Whether conversations are read in provider batches."""
 
     def share(self, calls: int) -> None:
         """Set this process's share of the calls on the wire."""
@@ -171,6 +174,8 @@ def only(route: Route, model: str) -> Route:
 
 def translated(error: CallError) -> Exception:
     """The gateway's error as the pipeline's."""
+    if isinstance(error, Parked):
+        return Deferred(error.batch)
     if error.error_class is ErrorClass.CANCELLED:
         return Stopped()
     return CallFailed(
@@ -213,14 +218,18 @@ def build(session: AnalysisSession, should_stop: Callable[[], bool]) -> Ports:
         gateway=gateway,
         targets=_chat_targets(asked),
         remote=frozenset(purpose for purpose, one in asked.items() if one.route),
+        batched=any(target.batched for target in _targets(asked["facets"])),
     )
 
 
 def _chat_targets(asked: Mapping[str, Asked]) -> tuple[Deployment, ...]:
-    """Every model that is asked in words, once."""
-    routes = (asked[purpose].route for purpose in CHAT)
-    found = {target.id: target for route in routes if route for target in route.targets}
-    return tuple(found.values())
+    """Every model that is asked in words for answers at once, each one time."""
+    targets = (target for purpose in CHAT for target in _targets(asked[purpose]))
+    return tuple({target.id: target for target in targets if not target.batched}.values())
+
+
+def _targets(asked: Asked) -> tuple[Deployment, ...]:
+    return asked.route.targets if asked.route else ()
 
 
 def context(

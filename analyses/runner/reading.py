@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from django.db import Error
 
 from analyses.models import AnalysisSession, Batch
-from analyses.pipeline.base import CallFailed, Context, Stopped
+from analyses.pipeline.base import CallFailed, Context, Deferred, Stopped
 from analyses.pipeline.facets import FacetsStage
 from analyses.pipeline.records import FacetsRead, ItemFailed, Prepared
 from analyses.runner.outage import AGAIN, PASSING, to_blame
 from analyses.runner.ports import AHEAD, Ports
 from core.database import passes
+from providers.services.bulk import MOST_WAITING
 
 Result = FacetsRead | ItemFailed
 
@@ -28,6 +29,8 @@ class OpenBatch:
     items: dict[int, tuple[int, Prepared]]
     """Primary key of the conversation and its prepared text, by position."""
     results: dict[int, Result] = field(default_factory=dict)
+    waiting: dict[int, str] = field(default_factory=dict)
+    """The provider's batch that a conversation waits for, by position."""
     in_flight: int = 0
     lost: bool = False
     error: str = ""
@@ -39,9 +42,14 @@ class OpenBatch:
         return len(self.results) >= len(self.items)
 
     @property
+    def at_provider(self) -> bool:
+        """Whether all that has no outcome waits for provider batches."""
+        return bool(self.waiting) and len(self.results) + len(self.waiting) >= len(self.items)
+
+    @property
     def ready(self) -> bool:
         """Whether it can be saved or given back: nothing of it is in flight."""
-        return not self.in_flight and (self.complete or self.lost)
+        return not self.in_flight and (self.complete or self.lost or self.at_provider)
 
 
 class Reader:
@@ -100,6 +108,8 @@ class Reader:
     def share(self, calls: int) -> None:
         """Take this process's share of the calls of the analysis."""
         self.limit = calls if self.ports.local else calls * AHEAD
+        if self.ports.batched:
+            self.limit = MOST_WAITING
         self.ports.share(calls)
         self.fill()
 
@@ -114,9 +124,7 @@ class Reader:
     def take_finished(self) -> list[OpenBatch]:
         """Batches that can be saved (complete) or given back (nothing in flight after a stop)."""
         ready = [
-            batch
-            for batch in self.open
-            if not batch.in_flight and (batch.complete or self.stopping or batch.lost)
+            batch for batch in self.open if batch.ready or (self.stopping and not batch.in_flight)
         ]
         self.open = [batch for batch in self.open if batch not in ready]
         return ready
@@ -128,6 +136,8 @@ class Reader:
                 await self._outage(batch, prepared, result)
             else:
                 batch.results[prepared.position] = result
+        except Deferred as deferred:
+            batch.waiting[prepared.position] = deferred.batch
         except CallFailed as error:
             self.fatal = self.fatal or error
             self.stop()

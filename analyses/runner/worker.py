@@ -29,6 +29,7 @@ from analyses.runner.sources import specs
 from analyses.runner.stages import HANDLERS
 from analyses.runner.whole import NUMERIC, Held, Progress, files_at_hand, perform
 from analyses.services.advance import block, given_back
+from analyses.services.bulk import put_aside
 from analyses.services.pumps import beat, still
 from core import database, disks, q2, work
 from core.errors import AppError
@@ -296,6 +297,8 @@ class Worker:
                 await self.db(save_range, reader.session, opened, reader.ports.local)
             elif opened.error:
                 await failed(self.heavy_db, opened.batch, opened.error)
+            elif opened.at_provider:
+                await self.db(put_aside, opened.batch, set(opened.waiting.values()))
             else:
                 await self.db(given_back, opened.batch)
         except work.LeaseLost:

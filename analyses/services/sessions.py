@@ -27,6 +27,7 @@ from analyses.selectors.asked import left_out
 from analyses.services import estimating
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.blocks import error_count
+from analyses.services.bulk import take_up
 from analyses.services.deployments import check_deployments
 from analyses.services.ordering import Order, order_of
 from analyses.services.pumps import wake_pumps
@@ -287,8 +288,9 @@ def tick() -> int:
     )
     for pk in moving.order_by("pk").values_list("pk", flat=True):
         _advance(pk)
+    take_up()
     follow_books()
-    if claimable().exists():
+    if work.claimable(claimable()).exists():
         wake_pumps()
     return count
 

@@ -17,8 +17,10 @@ from aiohttp import web
 
 from providers.clients.openai_compatible import KEPT_AS
 from providers.clients.scripted import Act, Scenario, Script, Step, load_scenario
+from providers.clients.scripted_anthropic import as_chat, as_message
+from providers.clients.scripted_batches import ScriptedBatches
 
-MAX_REQUEST_BYTES = 32 * 1024 * 1024
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
 
 class Bill:
@@ -35,8 +37,8 @@ class Bill:
             "time": time.time(),
             "sha256": hashlib.sha256(text).hexdigest(),
             "model": str(body.get("model", "")),
-            "tokens_in": usage.get("prompt_tokens", 0),
-            "tokens_out": usage.get("completion_tokens", 0),
+            "tokens_in": usage.get("prompt_tokens", usage.get("input_tokens", 0)),
+            "tokens_out": usage.get("completion_tokens", usage.get("output_tokens", 0)),
             "key": str((body.get("metadata") or {}).get(KEPT_AS, "")),
         }
         os.write(self._file, json.dumps(line).encode() + b"\n")
@@ -48,6 +50,7 @@ class ScriptedServer:
     def __init__(self, scenario: Scenario, bill: Bill | None = None) -> None:
         self.script = Script(scenario)
         self._bill = bill
+        self._batches = ScriptedBatches(self.script, self._billed, self._allowed)
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -56,9 +59,11 @@ class ScriptedServer:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/v1/chat/completions", self._stored)
         app.router.add_get("/v1/chat/completions/{id}/messages", self._messages)
+        app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_post("/v1/embeddings", self._embeddings)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/stats", self._stats)
+        self._batches.add_routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, backlog=512)
@@ -68,12 +73,20 @@ class ScriptedServer:
 
     async def stop(self) -> None:
         """Stop listening and drop what is open."""
+        self._batches.stop()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         return await self._play(request, self.script.chat)
+
+    async def _anthropic(self, request: web.Request) -> web.StreamResponse:
+        """Anthropic's "Create a Message"."""
+        return await self._play(
+            request,
+            lambda step, body: as_message(body, self.script.chat(step, as_chat(body))),
+        )
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         return await self._play(request, lambda _, body: self.script.embeddings(body))
@@ -107,11 +120,19 @@ class ScriptedServer:
             {"requests": script.requests, "repeated": repeated, "acts": dict(script.acts)}
         )
 
+    def _allowed(self, request: web.Request) -> bool:
+        key = self.script.scenario.key
+        given = request.headers.get("Authorization"), request.headers.get("x-api-key")
+        return not key or given in ((f"Bearer {key}", None), (None, key))
+
+    def _billed(self, body: Mapping[str, Any], usage: Mapping[str, int]) -> None:
+        if self._bill is not None:
+            self._bill.add(body, usage)
+
     async def _play(
         self, request: web.Request, make: Callable[[Step, dict[str, Any]], dict[str, Any]]
     ) -> web.StreamResponse:
-        key = self.script.scenario.key
-        if key and request.headers.get("Authorization") != f"Bearer {key}":
+        if not self._allowed(request):
             return web.json_response({"error": {"code": "invalid_api_key"}}, status=401)
         try:
             body = await request.json()
@@ -122,8 +143,8 @@ class ScriptedServer:
             return _cut(request)
         refusal = self.script.refusal(step, body)
         answer = {} if refusal else make(step, body)
-        if self._bill is not None and refusal is None:
-            self._bill.add(body, answer.get("usage") or {})
+        if refusal is None:
+            self._billed(body, answer.get("usage") or {})
         await asyncio.sleep(step.seconds)
         if refusal is not None:
             status, headers, said = refusal

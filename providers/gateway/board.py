@@ -194,6 +194,7 @@ class Board:
         self._clock = clock
         self._rng = rng
         self._watches: dict[str, Watch] = {}
+        self._batches: dict[str, Watch] = {}
         self._unknown: set[str] = set()
         self._owner = ""
         self._calls = 0
@@ -204,7 +205,12 @@ class Board:
         self._failing = False
 
     def watch(self, target: Deployment) -> Watch:
-        """What is known of a deployment; from now on the others are asked about it as well."""
+        """What is known of a deployment; from now on the others are asked about it as well.
+
+        Of its batches something else is known, in this process alone: they have their own room.
+        """
+        if target.batched:
+            return self._batched(target)
         watch = self._watches.get(target.id)
         if watch is None:
             lane = Lane(target, self._clock)
@@ -212,6 +218,14 @@ class Board:
             self._watches[target.id] = watch
             if self._store is not None:
                 self._unknown.add(target.id)
+        return watch
+
+    def _batched(self, target: Deployment) -> Watch:
+        watch = self._batches.get(target.id)
+        if watch is None:
+            lane = Lane(target, self._clock)
+            watch = Watch(target, lane, Breaker(self._policy, self._rng))
+            self._batches[target.id] = watch
         return watch
 
     def states(self, targets: Iterable[Deployment]) -> dict[str, Health]:

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from core.crashpoints import reach
 from providers.gateway.dispatch import Clock
 from providers.gateway.errors import ErrorClass, Fault, Parked, maybe_billed
-from providers.gateway.types import Deployment, WireAnswer, WireChat, WireVectors
+from providers.gateway.types import Deployment, StreamPiece, WireAnswer, WireChat, WireVectors
 
 TICK = 0.5
 """Seconds between looks at a pool that fills."""
@@ -169,7 +169,7 @@ class _Pool:
 class BulkClient:
     """Implements :class:`providers.gateway.types.Client` for batched deployments.
 
-    ``api`` gives the endpoints of a deployment. One client serves one gateway.
+    ``api`` opens the endpoints of a deployment. One client serves one gateway.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class BulkClient:
         self._limits = limits or BulkLimits()
         self._pools: dict[str, _Pool] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._apis: dict[int, BulkApi] = {}
+        self._apis: dict[str, BulkApi] = {}
 
     async def chat(self, deployment: Deployment, wire: WireChat) -> WireAnswer:
         """Have the request handed over. Raises :class:`Parked` then, else :class:`Fault`."""
@@ -194,6 +194,10 @@ class BulkClient:
             raise Fault(ErrorClass.BAD_REQUEST, "a call without a name cannot wait", sent=False)
         line = self._api_of(deployment).encode(deployment, name, wire)
         return await asyncio.shield(self._add(deployment, name, line))
+
+    def stream(self, deployment: Deployment, wire: WireChat) -> AsyncIterator[StreamPiece]:
+        """Nothing comes piece by piece out of a batch."""
+        raise Fault(ErrorClass.BAD_REQUEST, "batches are not streamed", sent=False)
 
     async def embed(
         self, deployment: Deployment, texts: Sequence[str], *, base64: bool, timeout: float
@@ -219,8 +223,9 @@ class BulkClient:
         await self._store.aclose()
 
     def _api_of(self, deployment: Deployment) -> BulkApi:
-        api = self._api(deployment)
-        self._apis[id(api)] = api
+        api = self._apis.get(deployment.id)
+        if api is None:
+            api = self._apis[deployment.id] = self._api(deployment)
         return api
 
     def _add(self, deployment: Deployment, name: str, line: bytes) -> asyncio.Future[WireAnswer]:
@@ -264,10 +269,11 @@ class BulkClient:
     async def _send(self, pool: _Pool) -> None:
         try:
             await self._handed_over(pool)
-        except BaseException as error:
-            _end(pool, pool.waiting, lambda: error)
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:  # noqa: BLE001 - goes to every caller that waits
+            failed = error
+            _end(pool, pool.waiting, lambda: failed)
+        finally:
+            _end(pool, pool.waiting, asyncio.CancelledError)
 
     async def _handed_over(self, pool: _Pool) -> None:
         opened = await self._store.open(pool.deployment, pool.lines.keys())

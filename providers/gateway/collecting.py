@@ -7,6 +7,7 @@ call, once, and a batch is only ended after all of its lines have an outcome.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,8 +66,9 @@ async def collect(deployment: Deployment, held: Held, api: BulkApi, book: Book) 
     uid = held.sought.uid
     batch = await _looked_at(deployment, held, number, api)
     if not batch.ended:
-        if held.unwanted or held.overdue:
-            await api.cancel(deployment, number)
+        if held.unwanted:
+            with suppress(Fault):  # it may be cancelled already; else it is asked for again
+                await api.cancel(deployment, number)
         if not held.overdue:
             await book.looked(uid, batch.state, batch.done)
             return

@@ -37,14 +37,7 @@ class DatabaseJournal:
     def write(self, rows: Sequence[JournalRow]) -> Verdicts:
         """Commit intents, answers and failures of a group, in order; decides on the intents."""
         close_old_connections()
-        if not rows:
-            return {}
-        with transaction.atomic():
-            group = _Group(self._workspace, rows)
-            for row in rows:
-                group.apply(row)
-            group.save()
-        return group.verdicts
+        return written(self._workspace, rows)
 
     def read(self, fingerprints: Sequence[str]) -> dict[str, StoredAnswer]:
         """Answers that were settled before and are still kept."""
@@ -76,6 +69,18 @@ def stored(row: LlmCall) -> StoredAnswer:
         max(0.0, age),
         row.analysis_id,
     )
+
+
+def written(workspace: int, rows: Sequence[JournalRow]) -> Verdicts:
+    """Write a group, in a transaction of its own or within the caller's."""
+    if not rows:
+        return {}
+    with transaction.atomic():
+        group = _Group(workspace, rows)
+        for row in rows:
+            group.apply(row)
+        group.save()
+    return group.verdicts
 
 
 class _Group:
