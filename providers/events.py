@@ -19,3 +19,17 @@ class HealthChanged(LiveEvent):
     deployment: int
     state: str
     reason: str = ""
+
+
+class ProviderChanged(LiveEvent):
+    """A provider was tried out, or switched on or off."""
+
+    kind: ClassVar[str] = "provider"
+    provider: int
+
+
+class RouteChanged(LiveEvent):
+    """The models of a purpose, their order or the strategy are others now."""
+
+    kind: ClassVar[str] = "route"
+    purpose: str

@@ -16,6 +16,8 @@ urlpatterns = [
     path("providers/new/", views.new, name="new"),
     path("providers/<int:pk>/", views.edit, name="edit"),
     path("providers/<int:pk>/test/", views.test, name="test"),
+    path("providers/<int:pk>/rest/", views.rest_all, name="rest"),
+    path("providers/<int:pk>/return/", views.return_all, name="return"),
     path("providers/<int:pk>/switch/", views.switch, name="switch"),
     path("settings/limits/", views.limits, name="limits"),
 ]

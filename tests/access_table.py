@@ -148,6 +148,8 @@ TABLE: dict[str, list[Access]] = {
         Access("POST", (LOGIN, 404, 404, 403, 403, 422), form={"name": ""}, fill=SCRIPTED),
     ],
     "providers/<int:pk>/test/": [Access("POST", (LOGIN, 404, 404, 403, 302, 302), fill=SCRIPTED)],
+    "providers/<int:pk>/rest/": [Access("POST", (LOGIN, 404, 404, 403, 403, 302), fill=SCRIPTED)],
+    "providers/<int:pk>/return/": [Access("POST", (LOGIN, 404, 404, 403, 403, 302), fill=SCRIPTED)],
     "providers/<int:pk>/switch/": [
         Access("POST", (LOGIN, 404, 404, 403, 403, 302), form={"enabled": "0"}, fill=SCRIPTED)
     ],

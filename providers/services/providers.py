@@ -13,9 +13,11 @@ from django.utils import timezone
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
 from core.errors import Invalid, NotFound
+from core.events import publish
 from providers import keys
 from providers.addresses import AddressRefused, check_base_url
 from providers.clients.presets import preset
+from providers.events import ProviderChanged, topic_of
 from providers.models import ModelDeployment, ModelPrice, Provider, ProviderKind
 from providers.services.deployments import may_be_private
 from providers.services.health import reopen_after_change
@@ -233,3 +235,4 @@ def set_enabled(*, actor: User, provider: Provider, enabled: bool) -> None:
     provider.save(update_fields=["enabled"])
     action = "provider.enabled" if enabled else "provider.disabled"
     audit(workspace=provider.workspace, actor=actor, action=action, obj=provider)
+    publish(topic_of(provider.workspace_id), ProviderChanged(provider=provider.pk))

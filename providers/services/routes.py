@@ -10,6 +10,8 @@ from django.db import transaction
 from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
 from core.errors import Invalid
+from core.events import publish
+from providers.events import RouteChanged, topic_of
 from providers.gateway import types as gateway
 from providers.models import (
     ModelDeployment,
@@ -76,6 +78,7 @@ def set_route(
             models=[str(model) for model, _ in targets],
             **given,
         )
+        publish(topic_of(workspace.pk), RouteChanged(purpose=purpose))
     return row
 
 

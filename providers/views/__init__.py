@@ -2,7 +2,16 @@
 
 from providers.views.detail import edit, new, test
 from providers.views.limits import limits
-from providers.views.listing import events, fragments, provider_list, spend, switch, test_all
+from providers.views.listing import (
+    events,
+    fragments,
+    provider_list,
+    rest_all,
+    return_all,
+    spend,
+    switch,
+    test_all,
+)
 from providers.views.routes import change as change_route
 from providers.views.routes import route
 
@@ -14,6 +23,8 @@ __all__ = [
     "limits",
     "new",
     "provider_list",
+    "rest_all",
+    "return_all",
     "route",
     "spend",
     "switch",

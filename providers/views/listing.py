@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,12 +17,14 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.models import Membership, Role, User, Workspace
 from accounts.selectors import current_workspace, person
 from accounts.services import reaches, require
+from core.errors import Conflict
 from core.events import last_seq
 from core.figures import count_of
 from core.htmx import wants_fragment
 from providers import selectors, services
 from providers.clients.presets import PRESETS
-from providers.models import Purpose
+from providers.events import topic_of
+from providers.models import ModelDeployment, Provider, Purpose
 from providers.selectors.ceilings import ceilings
 from providers.selectors.charts import chart_of
 from providers.selectors.happenings import ChangeRow, recent_changes
@@ -36,6 +38,7 @@ from providers.selectors.spend import (
     spend_by_project,
     spend_days,
 )
+from providers.services.health import rest_deployment, return_deployment
 from providers.views.routes import number_of, order_context
 
 FIRST_YEAR = 2000
@@ -49,6 +52,10 @@ AGAIN = ("providers-order", "providers-spend")
 """Panels that depend on what is chosen in the page: it asks for them itself."""
 
 
+ORDER_ONLY = frozenset({"route"})
+"""Kinds of events that change nothing but the order of use."""
+
+
 @login_required
 @require_safe
 def provider_list(request: HttpRequest) -> HttpResponse:
@@ -56,11 +63,11 @@ def provider_list(request: HttpRequest) -> HttpResponse:
     user = person(request)
     workspace = current_workspace(user)
     role = require(user, workspace, Role.ANALYST)
-    seq = last_seq(topic_of(workspace))
+    seq = last_seq(topic_of(workspace.pk))
     owner = reaches(role, Role.OWNER)
     days = spend_days(workspace)
     context = panel_context(workspace, owner=owner, spent=days.totals)
-    context |= {"topic": topic_of(workspace), "seq": seq, "presets": PRESETS}
+    context |= {"topic": topic_of(workspace.pk), "seq": seq, "presets": PRESETS}
     if not context["rows"]:
         return render(request, "providers/list.html", context)
     purpose = request.GET.get("purpose", Purpose.FACETS)
@@ -75,11 +82,6 @@ def provider_list(request: HttpRequest) -> HttpResponse:
             **order_context(card, owner=owner),
         },
     )
-
-
-def topic_of(workspace: Workspace) -> str:
-    """The topic that the page follows."""
-    return f"providers:{workspace.pk}"
 
 
 def panel_context(
@@ -159,6 +161,8 @@ def news_for(user: User, pk: str, kinds: frozenset[str]) -> dict[str, Any]:
     """The socket's message: the panels as they are now, and those to ask for again."""
     workspace = Workspace.objects.get(pk=int(pk))
     owner = reaches(require(user, workspace, Role.ANALYST), Role.OWNER)
+    if kinds <= ORDER_ONLY:
+        return {"html": "", "again": ["providers-order"]}
     return {"html": _panels(workspace, owner=owner), "again": list(AGAIN)}
 
 
@@ -169,7 +173,7 @@ def fragments(request: HttpRequest) -> JsonResponse:
     user = person(request)
     workspace = current_workspace(user)
     owner = reaches(require(user, workspace, Role.ANALYST), Role.OWNER)
-    seq = last_seq(topic_of(workspace))
+    seq = last_seq(topic_of(workspace.pk))
     html = _panels(workspace, owner=owner)
     return JsonResponse({"seq": seq, "html": html, "again": list(AGAIN)})
 
@@ -252,3 +256,45 @@ def switch(request: HttpRequest, pk: int) -> HttpResponseBase:
         return answer
     messages.success(request, f"{row.name} is {'on' if enabled else 'off'} for new analyses.")
     return redirect("providers:list")
+
+
+@login_required
+@require_POST
+def rest_all(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Take every model of a provider out of use until it is returned by hand."""
+    user = person(request)
+    row = selectors.provider(user, pk)
+    count = _each(row, lambda model: rest_deployment(actor=user, deployment=model))
+    if count:
+        text = f"{row.name} rests. Its work goes to the next model; calls under way end as usual."
+        messages.success(request, text)
+    else:
+        messages.error(request, f"{row.name} rests already.")
+    return redirect("providers:list")
+
+
+@login_required
+@require_POST
+def return_all(request: HttpRequest, pk: int) -> HttpResponseBase:
+    """Return every model of a provider that rests, for whatever reason."""
+    user = person(request)
+    row = selectors.provider(user, pk)
+    count = _each(row, lambda model: return_deployment(actor=user, deployment=model))
+    if count:
+        messages.success(request, f"{row.name} is back in use.")
+    else:
+        messages.error(request, f"{row.name} is in use already.")
+    return redirect("providers:list")
+
+
+def _each(row: Provider, change: Callable[[ModelDeployment], None]) -> int:
+    """Change every model that is offered; how many were not so already."""
+    count = 0
+    for model in row.deployments.all():
+        model.provider = row
+        try:
+            change(model)
+            count += 1
+        except Conflict:
+            continue
+    return count

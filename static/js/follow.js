@@ -3,6 +3,7 @@
 // socket is down. A panel that is in use, by an open menu or a drag, waits until it is not.
 
 const POLL_MS = 10000;
+const FIGURES_MS = 30000; // figures move without events, with every call
 const BACKOFF = [500, 1000, 2000, 4000, 8000, 15000];
 const OFFLINE_AFTER = 5; // failed attempts, 8 to 12 seconds
 
@@ -120,3 +121,4 @@ document.addEventListener('order:settled', settle);
 showConnection();
 connect();
 setInterval(showConnection, 1000);
+setInterval(() => { if (!polling && !document.hidden) poll(); }, FIGURES_MS);

@@ -10,7 +10,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent
-from providers import tasks
+from core.events import news
+from core.topics import registry
+from providers import services, tasks
 from providers.models import (
     BreakerState,
     DeploymentHealth,
@@ -212,3 +214,49 @@ def test_any_number_of_providers_costs_as_many_queries(
         make_call(workspace, number, f"P{number}")
     with django_assert_max_num_queries(36):
         html_of(owner_client)
+
+
+def test_owners_rest_and_return_a_provider_by_hand(owner_client, analyst_client, anthropic) -> None:
+    rest = reverse("providers:rest", args=[anthropic.provider_id])
+    back = reverse("providers:return", args=[anthropic.provider_id])
+    assert analyst_client.post(rest).status_code == 403
+    assert "Return it to use" not in html_of(owner_client)
+    html = owner_client.post(rest, follow=True).content.decode()
+    assert "Anthropic rests." in html
+    assert "Rested by hand" in html
+    assert "Return it to use" in html
+    assert "Anthropic rests already." in owner_client.post(rest, follow=True).content.decode()
+    assert "Anthropic is back in use." in owner_client.post(back, follow=True).content.decode()
+    assert "in use already" in owner_client.post(back, follow=True).content.decode()
+
+
+def test_the_socket_follows_for_those_who_may_see(
+    owner, analyst, viewer, outsider, workspace, anthropic
+) -> None:
+    name = str(workspace.pk)
+    check = registry.authorize(f"providers:{name}")
+    assert check is not None
+    assert [check(one, name) for one in (owner, analyst, viewer, outsider)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not check(owner, "²")
+    render = registry.renderer(f"providers:{name}")
+    assert render is not None
+    assert 'id="providers-rows"' in render(analyst, name, frozenset({"health", "route"}))["html"]
+    only = render(analyst, name, frozenset({"route"}))
+    assert only == {"html": "", "again": ["providers-order"]}
+
+
+def test_changes_are_told_to_open_pages(owner, analyst, workspace, anthropic) -> None:
+    topic = f"providers:{workspace.pk}"
+    services.set_enabled(actor=owner, provider=anthropic.provider, enabled=False)
+    services.set_route(
+        actor=owner, workspace=workspace, purpose="names", strategy="priority", targets=[]
+    )
+    assert news(topic, 0) == (2, frozenset({"provider", "route"}))
+    model = make_provider(workspace, "Demo", kind=ProviderKind.SCRIPTED)
+    tasks.try_out(model.provider_id, analyst.pk)
+    assert news(topic, 2)[1] == frozenset({"provider"})
