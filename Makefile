@@ -7,13 +7,13 @@ PY := $(VENV)/bin/python
 # Numeric libraries start a thread per core each; tests run side by side already.
 ONE_THREAD := env OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(PY) -m pytest
-FAST := -m "not browser and not crash and not simulation"
+FAST := -m "not browser and not crash and not simulation and not peers"
 SIMULATE_SECONDS ?= 60
 SIMULATE_SEED ?= 0
 
 .DEFAULT_GOAL := help
 .PHONY: help run environment dev-environment test check lint types layers templates migrations \
-	deploy-check test-postgres test-redis browser crash crash-sqlite crash-postgres simulate \
+	deploy-check test-postgres test-redis peers browser crash crash-sqlite crash-postgres simulate \
 	bench clean
 
 help: ## show this list
@@ -72,6 +72,10 @@ crash-postgres: dev-environment
 
 simulate: dev-environment ## play bad schedules for SIMULATE_SECONDS=60, and look for faults put in on purpose
 	@SIMULATE_SECONDS=$(SIMULATE_SECONDS) SIMULATE_SEED=$(SIMULATE_SEED) $(PYTEST) -s tests/simulation $(ARGS)
+
+peers: dev-environment ## check the gateway against LiteLLM's proxy, installed in an environment of its own
+	-@$(PY) -m bench.peers
+	@$(PYTEST) -m peers tests/providers/clients $(ARGS)
 
 bench: dev-environment ## measure speed and quality; prints tables, writes bench/results
 	@$(PY) -m bench $(ARGS)

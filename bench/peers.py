@@ -1,4 +1,6 @@
-"""Runs the peer that the gateway is compared with, in an environment of its own.
+"""The peer that the gateway is compared with and checked against, in an environment of its own.
+
+``python -m bench.peers`` installs it.
 
 LiteLLM needs other versions of packages that the product pins, so it never enters the product's
 environment: it is installed under ``var/bench`` when a benchmark asks for it.
@@ -15,7 +17,7 @@ from typing import Any
 
 from bench.installation import ROOT
 
-LITELLM = "litellm==1.80.0"
+LITELLM = "litellm[proxy]==1.80.0"
 FOLDER = ROOT / "var" / "bench" / "litellm"
 SCRIPT = Path(__file__).with_name("peer_router.py")
 
@@ -51,3 +53,7 @@ async def ask(python: Path, request: dict[str, Any]) -> dict[str, Any]:
         if line.startswith("RESULT "):
             return dict(json.loads(line.removeprefix("RESULT ")))
     return {"error": f"ended with {process.returncode}"}
+
+
+if __name__ == "__main__":
+    sys.exit(environment() is None)

@@ -1,7 +1,7 @@
 """What can go wrong with a model call, and what may be done about it.
 
-The classes and their signals follow the error pages of OpenAI, Azure, Anthropic and Mistral; the
-handling of each is the table :data:`TRAITS`. Everything here is a pure function of what a server
+The words that name a cause are in :mod:`providers.gateway.wording`, the handling of each class is
+the table :data:`TRAITS`. Everything here is a pure function of what a server
 sent, so that each rule is tested from a recorded answer.
 """
 
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
+
+from providers.gateway import wording
+from providers.gateway.quota import read_quota, wait_of
 
 Scope = Literal["call", "model", "provider", "key"]
 
@@ -174,85 +176,19 @@ class CutOff(CallError):
         self.partial = partial
 
 
-QUOTA_CODES = frozenset(
-    {
-        "insufficient_quota",
-        "billing_hard_limit_reached",
-        "billing_not_active",
-        "credit_balance_exhausted",
-        "credit_balance_too_low",
-        "enforced_spend_limit_reached",
-        "quota_exceeded",
-        "access_terminated",
-    }
-)
-QUOTA_PHRASES = (
-    "exceeded your current quota",
-    "credit balance is too low",
-    "insufficient credits",
-    "insufficient balance",
-    "spend limit",
-    "spending limit",
-    "billing",
-)
-RATE_PHRASES = (
-    "rate limit",
-    "rate_limit",
-    "too many requests",
-    "per minute",
-    "per second",
-    "slow down",
-    "overloaded",
-    "throttl",
-    "try again in",
-    "concurren",
-)
-CONTEXT_PHRASES = (
-    "context_length_exceeded",
-    "maximum context length",
-    "context length",
-    "context window",
-    "prompt is too long",
-    "too many tokens",
-    "reduce the length",
-    "exceeds the available context size",
-)
-FILTER_PHRASES = ("content_filter", "content management policy", "content_policy_violation")
-REFUSALS = ("not support", "unsupported", "not allowed", "unknown", "unrecognized", "not permitted")
-MODEL_PHRASES = ("model_not_found", "does not exist", "model not found", "no such model")
-"""Words by which servers name a cause that the HTTP status alone leaves open. Lower case."""
-
-ADAPTABLE = (
-    ("stream_options", ("stream_options", "include_usage")),
-    ("response_format", ("response_format", "json_schema", "structured output", "guided_json")),
-    ("max_tokens", ("max_tokens", "max_completion_tokens")),
-    ("temperature", ("temperature",)),
-    ("encoding_format", ("encoding_format", "base64")),
-)
-"""Request parameters some servers refuse, and the words by which they say so."""
-
-
 def classify_response(status: int, headers: Mapping[str, str], body: Any, now: datetime) -> Fault:
     """The fault a non-2xx answer stands for.
 
     ``headers`` must be looked up without regard to case; ``body`` is the parsed JSON or ``None``.
     Only fixed wordings of ours go into the fault: a foreign page's text is never repeated.
     """
-    said = _words(body)
-    wait = parse_retry_after(headers, now)
+    said = wording.words(body)
     if status == 429:
-        return _too_many(headers, said, wait)
+        return _too_many(headers, said, now)
     if status in (400, 413, 422):
         return _refused(status, said)
-    error_class = _BY_STATUS.get(status)
-    if error_class is None:
-        error_class = ErrorClass.SERVER if status >= 500 else ErrorClass.BAD_REQUEST
-    if status in (403, 404) and any(phrase in said for phrase in MODEL_PHRASES):
-        error_class = ErrorClass.NOT_FOUND
-    detail = f"HTTP {status}"
-    if 300 <= status < 400:
-        detail += ", a redirect, which is not followed"
-    return Fault(error_class, detail, status=status, retry_after=wait)
+    wait = wording.parse_retry_after(headers, now)
+    return Fault(_class_of(status, said), _detail(status), status=status, retry_after=wait)
 
 
 _BY_STATUS = {
@@ -261,20 +197,65 @@ _BY_STATUS = {
     403: ErrorClass.PERMISSION,
     404: ErrorClass.NOT_FOUND,
     405: ErrorClass.NOT_FOUND,
+    407: ErrorClass.NETWORK,
     408: ErrorClass.TIMEOUT,
     409: ErrorClass.SERVER,
     410: ErrorClass.NOT_FOUND,
     425: ErrorClass.SERVER,
+    498: ErrorClass.SERVER,
+    501: ErrorClass.BAD_REQUEST,
     504: ErrorClass.TIMEOUT,
+    522: ErrorClass.TIMEOUT,
+    524: ErrorClass.TIMEOUT,
 }
+"""RFC 9110, section 15; 498 is Groq's "flex tier capacity exceeded", 522 and 524 are Cloudflare's
+"connection timed out" and "a timeout occurred"."""
 _BY_STATUS.update(dict.fromkeys((301, 302, 303, 307, 308), ErrorClass.NOT_FOUND))
 
 
-def _too_many(headers: Mapping[str, str], said: str, wait: float | None) -> Fault:
-    if any(code in said for code in QUOTA_CODES) or any(word in said for word in QUOTA_PHRASES):
+def _class_of(status: int, said: str) -> ErrorClass:
+    if status in (403, 404) and wording.has(said, wording.MODEL):
+        return ErrorClass.NOT_FOUND
+    if status == 403 and wording.has(said, wording.FILTER):
+        return ErrorClass.CONTENT_FILTER
+    if status == 403 and wording.has(said, wording.QUOTA):
+        return ErrorClass.QUOTA
+    if status == 404 and "handle the requested parameters" in said:
+        # OpenRouter: no provider of this model takes what was asked for.
+        return ErrorClass.BAD_REQUEST
+    found = _BY_STATUS.get(status)
+    if found is None:
+        found = ErrorClass.SERVER if status >= 500 else ErrorClass.BAD_REQUEST
+    return found
+
+
+def _detail(status: int) -> str:
+    if status == 407:
+        return "the proxy asks for a name and password"
+    if 300 <= status < 400:
+        return f"HTTP {status}, a redirect, which is not followed"
+    return f"HTTP {status}"
+
+
+def _too_many(headers: Mapping[str, str], said: str, now: datetime) -> Fault:
+    """A 429: a rate where a time to wait or a limit a minute is told, else a quota.
+
+    Without either nobody knows; such a fault is ``unsure``, and whether other calls are answered
+    meanwhile decides.
+    """
+    if wording.has(said, wording.TOO_LARGE):
+        return Fault(ErrorClass.CONTEXT_LENGTH, "HTTP 429, request too large", status=429)
+    wait = wording.parse_retry_after(headers, now)
+    if wait is None:
+        wait = wording.told_wait(said)
+    a_minute = wording.has(said, wording.A_MINUTE)
+    if wording.has(said, wording.QUOTA) and not a_minute:
         return Fault(ErrorClass.QUOTA, "HTTP 429, quota used up", status=429)
-    told = wait is not None or any(name.lower().startswith(_LIMIT_HEADERS) for name in headers)
-    if told or any(phrase in said for phrase in RATE_PHRASES):
+    quota = read_quota(headers, now)
+    if wait is None:
+        wait = wait_of(quota)
+    limits = any(name.lower().startswith(_LIMIT_HEADERS) for name in headers)
+    if wait is not None or limits or a_minute:
         return Fault(ErrorClass.RATE_LIMIT, "HTTP 429", status=429, retry_after=wait)
     return Fault(
         ErrorClass.QUOTA, "HTTP 429 without a time to wait", status=429, sent=False, unsure=True
@@ -283,69 +264,32 @@ def _too_many(headers: Mapping[str, str], said: str, wait: float | None) -> Faul
 
 _LIMIT_HEADERS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
 
+_REFUSALS: tuple[tuple[tuple[str, ...], ErrorClass], ...] = (
+    (wording.CONTEXT, ErrorClass.CONTEXT_LENGTH),
+    (wording.FILTER, ErrorClass.CONTENT_FILTER),
+    (wording.KEY, ErrorClass.AUTH),
+    (wording.PLACE, ErrorClass.PERMISSION),
+    (wording.SPOILED, ErrorClass.BAD_ANSWER),
+)
+_LATE_REFUSALS: tuple[tuple[tuple[str, ...], ErrorClass], ...] = (
+    (wording.QUOTA, ErrorClass.QUOTA),
+    (wording.MODEL, ErrorClass.NOT_FOUND),
+)
+"""What a 400 may mean, before and after it is looked for a parameter that was refused."""
+
 
 def _refused(status: int, said: str) -> Fault:
     detail = f"HTTP {status}"
-    if any(phrase in said for phrase in CONTEXT_PHRASES) or status == 413:
+    for phrases, error_class in _REFUSALS:
+        if wording.has(said, phrases):
+            return Fault(error_class, detail, status=status)
+    if status == 413:
         return Fault(ErrorClass.CONTEXT_LENGTH, detail, status=status)
-    if any(phrase in said for phrase in FILTER_PHRASES):
-        return Fault(ErrorClass.CONTENT_FILTER, detail, status=status)
-    for name, words in ADAPTABLE:
-        if any(word in said for word in words):
-            return Fault(
-                ErrorClass.BAD_REQUEST,
-                f"{detail}, {name} not accepted",
-                status=status,
-                rejected=name,
-            )
-    if any(code in said for code in QUOTA_CODES) or any(word in said for word in QUOTA_PHRASES):
-        return Fault(ErrorClass.QUOTA, detail, status=status)
-    if any(phrase in said for phrase in MODEL_PHRASES) and "model" in said:
-        return Fault(ErrorClass.NOT_FOUND, detail, status=status)
+    for name, words in wording.ADAPTABLE:
+        if wording.has(said, words):
+            text = f"{detail}, {name} not accepted"
+            return Fault(ErrorClass.BAD_REQUEST, text, status=status, rejected=name)
+    for phrases, error_class in _LATE_REFUSALS:
+        if wording.has(said, phrases):
+            return Fault(error_class, detail, status=status)
     return Fault(ErrorClass.BAD_REQUEST, detail, status=status)
-
-
-def _words(body: Any) -> str:
-    """Code, type and message of an error body in one lower-case string, 2,000 characters."""
-    if isinstance(body, list) and body:
-        body = body[0]
-    if not isinstance(body, Mapping):
-        return ""
-    error = body.get("error", body)
-    if isinstance(error, str):
-        return error[:2000].lower()
-    if not isinstance(error, Mapping):
-        error = body
-    parts = [error.get(key) for key in ("code", "type", "param", "status", "message", "detail")]
-    return " ".join(str(part) for part in parts if part is not None)[:2000].lower()
-
-
-def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait as told by ``retry-after-ms`` or ``Retry-After`` (RFC 9110, 10.2.3).
-
-    The header holds seconds or an HTTP date; a past date gives 0, nonsense ``None``.
-    """
-    millis = _number(headers.get("retry-after-ms"))
-    if millis is not None:
-        return millis / 1000
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    seconds = _number(value)
-    if seconds is not None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else -1.0
-    except ValueError:
-        return None
-    return number if 0 <= number < 1e9 else None
