@@ -12,7 +12,6 @@ from providers.services.deployments import deployment_config
 from providers.services.inputs import ModelInput, ProviderInput
 from providers.services.keys import drop_spare_key, replace_key, rotate_keys
 from providers.services.limits import newly_near, set_limit, set_limits
-from providers.services.listing import fetch_models
 from providers.services.lost import doubt_lost_calls, tick
 from providers.services.prices import drop_price, reprice, set_price
 from providers.services.providers import checked_address, save_provider, set_enabled
@@ -34,7 +33,6 @@ __all__ = [
     "doubt_lost_calls",
     "drop_price",
     "drop_spare_key",
-    "fetch_models",
     "forget_answers",
     "forget_vectors",
     "limit_states",
