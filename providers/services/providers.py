@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 
 from django.conf import settings
@@ -68,6 +69,18 @@ def save_provider(
                 reopen_after_change(row)
     except IntegrityError as error:
         raise Invalid(fields={"name": "There is a provider of this name already."}) from error
+    return row
+
+
+def draft_provider(
+    *, workspace: Workspace, given: ProviderInput, provider: Provider | None = None
+) -> Provider:
+    """The row as it would be stored, without storing it; raises :class:`Invalid` likewise.
+
+    A stored secret stays in it only where it would not be sent elsewhere than before.
+    """
+    row = copy(provider) if provider else Provider(workspace=workspace)
+    _fill(row, _checked(given))
     return row
 
 
