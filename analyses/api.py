@@ -14,6 +14,8 @@ from accounts.services import require
 from analyses import export, services
 from analyses.models import AnalysisSession
 from analyses.schemas import (
+    CompareIn,
+    ComparisonOut,
     EstimateIn,
     EstimateOut,
     EventPage,
@@ -26,11 +28,13 @@ from analyses.schemas import (
     SessionPage,
     Wish,
 )
+from analyses.selectors.comparisons import comparisons_of
 from analyses.selectors.news import insights_of
 from analyses.selectors.providers import models_of
 from analyses.selectors.sessions import project_for, session_for
 from analyses.selectors.starting import choice_of, estimate_of
 from analyses.selectors.tree import tree_of
+from analyses.services.comparing import compare_with
 from analyses.services.ordering import order_of
 from analyses.services.unblocking import choose_models, limit_spending
 from core.errors import Invalid, NotFound
@@ -132,8 +136,28 @@ def providers(request: ApiRequest, slug: str, number: int, body: ProvidersIn) ->
     """Have the rest read by another provider; a blocked analysis goes on. Analysts and owners."""
     session = session_for(request.auth, slug, number)
     require(request.auth, session.project.workspace, Role.ANALYST)
-    chosen = models_of(session.project, body.chat, body.fallback)
+    chat = None if body.chat == "local" else body.chat
+    chosen = models_of(session.project, chat, body.fallback)
     return Status(202, choose_models(actor=request.auth, session=session, **chosen))
+
+
+@router.get(ONE + "/comparisons", response=list[ComparisonOut])
+def comparisons(request: ApiRequest, slug: str, number: int) -> Any:
+    """How far other models agreed with the one that read, newest first."""
+    return comparisons_of(session_for(request.auth, slug, number))
+
+
+@router.post(ONE + "/comparisons", response={202: ComparisonOut})
+def compare(request: ApiRequest, slug: str, number: int, body: CompareIn) -> Any:
+    """Ask another model about conversations that were read; no result changes.
+
+    The dry run of a job of the kind `compare` says what it may cost. Analysts and owners.
+    """
+    session = session_for(request.auth, slug, number)
+    require(request.auth, session.project.workspace, Role.ANALYST)
+    chat = models_of(session.project, body.chat)["chat"]
+    job = compare_with(actor=request.auth, session=session, chat=chat, count=body.count)
+    return Status(202, next(one for one in comparisons_of(session) if one.job == job))
 
 
 @router.get(ONE + "/results", response=Results)

@@ -7,6 +7,7 @@ from core import jobs
 from core.topics import registry
 
 JOBS = {
+    "compare": "analyses.runner.comparing.Compare",
     "delete_analyses": "analyses.services.jobs.DeleteAnalyses",
     "delete_conversations": "analyses.services.jobs.DeleteConversations",
     "delete_datasets": "analyses.services.jobs.DeleteDatasets",

@@ -32,13 +32,17 @@ else:
     _ModelField = forms.ModelChoiceField
 
 
-class ReaderField(_ModelField):
-    """A model, or the workspace's order as :data:`analyses.selectors.starting.ROUTE`."""
+class WordField(_ModelField):
+    """A model, or a word of ours for something else that can read."""
+
+    def __init__(self, word: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.word = word
 
     @override
     def to_python(self, value: Any) -> Any:
-        """The model, or the word for the order."""
-        return starting.ROUTE if value == starting.ROUTE else super().to_python(value)
+        """The model, or the word."""
+        return self.word if value == self.word else super().to_python(value)
 
 
 class NewAnalysisForm(forms.Form):
@@ -50,7 +54,8 @@ class NewAnalysisForm(forms.Form):
     version: forms.ModelChoiceField[TemplateVersion] = forms.ModelChoiceField(
         queryset=TemplateVersion.objects.none(), label="Template", empty_label=None
     )
-    reader = ReaderField(
+    reader = WordField(
+        starting.ROUTE,
         queryset=ModelDeployment.objects.none(),
         required=False,
         label="Who reads",
@@ -186,8 +191,11 @@ class LimitForm(forms.Form):
 class ProvidersForm(forms.Form):
     """Who reads from now on, and who is asked when that one does not answer."""
 
-    chat: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
-        queryset=ModelDeployment.objects.none(), label="Who reads", empty_label=None
+    chat = WordField(
+        starting.LOCAL,
+        queryset=ModelDeployment.objects.none(),
+        label="Who reads",
+        empty_label=None,
     )
     fallback: forms.ModelChoiceField[ModelDeployment] = forms.ModelChoiceField(
         queryset=ModelDeployment.objects.none(),
@@ -201,3 +209,8 @@ class ProvidersForm(forms.Form):
         for name in ("chat", "fallback"):
             self.fields[name].queryset = starting.deployments_for(project)  # type: ignore[attr-defined]
             self.fields[name].widget.attrs["class"] = "field"
+        models = [(row.pk, str(row)) for row in starting.deployments_for(project)]
+        self.fields["chat"].choices = [  # type: ignore[attr-defined]
+            *models,
+            (starting.LOCAL, "Finish with the local engine"),
+        ]

@@ -9,8 +9,10 @@ from uuid import UUID
 
 from ninja import Field, Schema
 
+from analyses.selectors.comparisons import MOST_PROBES, PROBES
 from analyses.selectors.controls import controls_of
 from analyses.selectors.limits import limits_of
+from analyses.selectors.readers import readers_of
 
 NAMES = {"stop": "cancel"}
 """Wishes whose name on the page is another."""
@@ -135,6 +137,18 @@ class SessionDetail(SessionOut):
     fallback: UUID | None
     warnings: list[str]
     notice: str
+    readers: list[ReaderOut]
+    changes: list[ChangeOut]
+
+    @staticmethod
+    def resolve_readers(row: Any) -> Any:
+        """The models whose answers there are, most first."""
+        return readers_of(row)
+
+    @staticmethod
+    def resolve_changes(row: Any) -> Any:
+        """Oldest first."""
+        return list(row.changes.all())
 
     @staticmethod
     def resolve_stages(row: Any) -> Any:
@@ -191,8 +205,65 @@ class LimitIn(Schema):
 class ProvidersIn(Schema):
     """Who reads from now on, and who is asked when that one does not answer."""
 
-    chat: UUID
+    chat: UUID | Literal["local"] = Field(
+        description="A provider's id, or `local` to finish with the local engine."
+    )
     fallback: UUID | None = None
+
+
+class CompareIn(Schema):
+    """Which provider's model to compare with, on how many conversations."""
+
+    chat: UUID
+    count: int = Field(default=PROBES, ge=1, le=MOST_PROBES)
+
+
+class AgreementOut(Schema):
+    """One question: how many conversations were compared and how far the answers agree.
+
+    `share` with its 95 % interval for choices and scores, `mean` and `worst` likeness for texts.
+    """
+
+    key: str
+    label: str
+    rule: str
+    compared: int
+    agreed: int | None = None
+    share: float | None = None
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    worst: float | None = None
+
+
+class ComparisonOut(Schema):
+    """A comparison of models. `job` is the job that makes it."""
+
+    job: UUID = Field(alias="job.uid")
+    status: str = Field(alias="job.status")
+    before: str
+    after: str
+    answered: int
+    cost: Decimal | None = Field(description="US dollars; null when unpriced.")
+    facets: list[AgreementOut]
+
+
+class ReaderOut(Schema):
+    """A model and the conversations it read."""
+
+    model: str
+    count: int
+    share: float
+
+
+class ChangeOut(Schema):
+    """Another model took over after `position` conversations; `agreement` as measured before."""
+
+    before: str
+    after: str
+    position: int
+    changed_at: datetime
+    agreement: dict[str, Any]
 
 
 class ClusterOut(Schema):
@@ -204,6 +275,7 @@ class ClusterOut(Schema):
     name: str
     description: str
     size: int
+    model: str
     provisional: bool = False
 
 
@@ -245,6 +317,7 @@ class ItemOut(Schema):
     title: str
     language: str
     error: str
+    model: str
     facets: dict[str, Any]
 
     @staticmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path
 
-from analyses.views import controls, explore, exports, index, live, results
+from analyses.views import comparing, controls, explore, exports, index, live, results
 
 app_name = "analyses"
 
@@ -26,6 +26,7 @@ one = [
     path("batches/failed/", results.failed, name="failed"),
     path("limit/", controls.limit, name="limit"),
     path("providers/", controls.providers, name="providers"),
+    path("compare/", comparing.compare, name="compare"),
     path("recovery/", controls.recovery, name="recovery"),
     path("dismiss/", controls.dismiss, name="dismiss"),
     path("<str:action>/", controls.act, name="act"),

@@ -193,6 +193,7 @@ class JobKind(models.TextChoices):
     REEMBED = "reembed", "Embed again"
     RECLUSTER = "recluster", "Cluster again"
     REREAD = "reread", "Read again"
+    COMPARE = "compare", "Compare models"
     PURGE = "purge", "Empty the trash"
 
 

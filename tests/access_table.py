@@ -237,6 +237,7 @@ TABLE: dict[str, list[Access]] = {
         Access("GET", (LOGIN, 404, 404, 403, 302, 302), fill=RUNNING),
         changes(422, form={"chat": ""}, fill=RUNNING),
     ],
+    ONE + "compare/": [reads(fill=ANALYSIS)],
     ONE + "<str:action>/": [changes(fill={**RUNNING, "action": lambda world: "stop"})],
     # The API.
     "api/v1/projects": [
@@ -280,6 +281,10 @@ TABLE: dict[str, list[Access]] = {
     API_ONE + "/limit": [api_changes(body={"amount": "5"}, fill=RUNNING)],
     API_ONE + "/providers": [
         api_changes(422, body={"chat": "00000000-0000-0000-0000-000000000000"}, fill=RUNNING)
+    ],
+    API_ONE + "/comparisons": [
+        api_reads(fill=ANALYSIS),
+        api_changes(422, body={"chat": "00000000-0000-0000-0000-000000000000"}, fill=RUNNING),
     ],
     API_ONE + "/results": [api_reads(fill=ANALYSIS)],
     API_ONE + "/conversations": [api_reads(fill=ANALYSIS)],

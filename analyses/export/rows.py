@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -22,6 +22,7 @@ from analyses.models import AnalysisSession, ArtifactKind, FacetValue, Outcome
 from analyses.pipeline.coordinates import from_u16
 from analyses.pipeline.records import FacetAnswer
 from analyses.selectors.asked import places_of
+from analyses.selectors.readers import mixed_text, readers_of
 from analyses.selectors.tree import Tree, tree_of
 from providers.models import CallState, LlmCall
 
@@ -38,7 +39,8 @@ DELETED = "(deleted)"
 
 
 def clusters_json(session: AnalysisSession) -> list[dict[str, Any]]:
-    """Clusters that may be shown as JSON: id, parent, level, name, description, size.
+    """Clusters that may be shown as JSON: id, parent, level, name, description, size, and the
+    model that named each.
 
     Final ones, parents first; provisional ones, marked as such, while there are no others.
     """
@@ -52,6 +54,7 @@ def clusters_json(session: AnalysisSession) -> list[dict[str, Any]]:
             "name": node.cluster.name,
             "description": node.cluster.description,
             "size": node.cluster.size,
+            "model": node.cluster.model,
             **mark,
         }
         for node in tree.walk()
@@ -68,6 +71,7 @@ class Row:
     cluster: str = ""
     answers: Mapping[str, FacetAnswer] = field(default_factory=dict)
     place: tuple[float, float] | None = None
+    model: str = ""
     deleted: bool = False
 
 
@@ -89,12 +93,17 @@ class Rows:
     @property
     def head(self) -> str:
         """The first line of the CSV file."""
-        return _line(["id", "theme", "cluster", *(facet.key for facet in self.specs), "x", "y"])
+        return _line(
+            ["id", "theme", "cluster", *(facet.key for facet in self.specs), "x", "y", "model"]
+        )
 
     def of(self, wanted: Sequence[tuple[int, str, bool]]) -> Iterator[Row]:
         """Rows of conversations given as position, id and whether they were deleted."""
         positions = [position for position, _, deleted in wanted if not deleted]
         answers = self._answers(positions)
+        models = dict(
+            self.session.items.filter(position__in=positions).values_list("position", "model")
+        )
         for position, external_id, deleted in wanted:
             if deleted or position not in answers:
                 yield Row(position, external_id, deleted=deleted)
@@ -109,6 +118,7 @@ class Rows:
                 cluster=cluster,
                 answers=answers[position],
                 place=(float(place[0]), float(place[1])) if place is not None else None,
+                model=models[position],
             )
 
     def _answers(self, positions: Sequence[int]) -> dict[int, dict[str, FacetAnswer]]:
@@ -133,7 +143,7 @@ class Rows:
     def csv(self, row: Row) -> str:
         """A line of the CSV file."""
         if row.deleted:
-            return _line([safe_id(row.id), DELETED, *[""] * (len(self.specs) + 3)])
+            return _line([safe_id(row.id), DELETED, *[""] * (len(self.specs) + 4)])
         x, y = row.place or ("", "")
         return _line(
             [
@@ -143,6 +153,7 @@ class Rows:
                 *(safe(_text(row.answers.get(facet.key))) for facet in self.specs),
                 _coordinate(x),
                 _coordinate(y),
+                safe(row.model),
             ]
         )
 
@@ -154,6 +165,7 @@ class Rows:
         data |= {"theme": row.theme or None, "cluster": row.cluster or None}
         data["facets"] = {facet.key: row.answers.get(facet.key) for facet in self.specs}
         data["place"] = row.place
+        data["model"] = row.model or None
         return json.dumps(data, ensure_ascii=False) + "\n"
 
 
@@ -230,11 +242,23 @@ def run_json(session: AnalysisSession) -> dict[str, Any]:
         return round((moment - begin).total_seconds(), 3) if moment else None
 
     calls = LlmCall.objects.filter(analysis_id=session.pk)
+    readers = readers_of(session)
     return {
         "name": session.name,
         "status": session.status,
         "detail": session.detail,
         "engine": session.chat.model if session.chat else "local engine",
+        "readers": [asdict(reader) for reader in readers],
+        "mixed": mixed_text(readers),
+        "model_changes": [
+            {
+                "before": change.before,
+                "after": change.after,
+                "position": change.position,
+                "agreement": change.agreement or None,
+            }
+            for change in session.changes.all()
+        ],
         "conversations": session.total,
         "read": session.read_count,
         "failures": session.failed_count,

@@ -191,6 +191,29 @@ class AnalysisSession(models.Model):
         return self.status in ENDED
 
 
+class ModelChange(models.Model):
+    """Somebody had an analysis go on with another model.
+
+    ``position`` is how many conversations had an outcome then. ``agreement`` is the report of the
+    comparison made before, empty when nobody compared.
+    """
+
+    session = models.ForeignKey(AnalysisSession, on_delete=models.CASCADE, related_name="changes")
+    before = models.CharField(max_length=210)
+    after = models.CharField(max_length=210)
+    position = models.PositiveIntegerField(default=0)
+    agreement = models.JSONField(default=dict, blank=True)
+    changed_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True)
+    changed_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.before} → {self.after}"
+
+
 class StageProgress(models.Model):
     """How far one stage of an analysis is. Written under the session's row lock."""
 

@@ -25,12 +25,12 @@ def open_range(session: AnalysisSession, batch: Batch) -> dict[int, tuple[int, P
         conversation__deleted_at=None,
     ).select_related("conversation")
     return {
-        item.position: (item.conversation_id, _prepared(item))
+        item.position: (item.conversation_id, prepared_of(item))
         for item in items.order_by("position")
     }
 
 
-def _prepared(item: AnalysisItem) -> Prepared:
+def prepared_of(item: AnalysisItem) -> Prepared:
     """What ``prepare`` made, from what it stored; a pure function, so a replay asks the same."""
     source = source_of(item.conversation)
     spans = tuple(Span(*span) for span in item.spans)
@@ -50,6 +50,8 @@ def save_range(session: AnalysisSession, opened: OpenBatch, local: bool) -> None
     """Write the outcomes of a read range and move the analysis on."""
     version = session.template_version
     facet_ids = dict(version.facets.values_list("key", "pk"))
+    # The extract is no match for facets that a model wrote of the conversations before.
+    local = local and not session.changes.exists()
     rows = []
     for position, result in opened.results.items():
         conversation, prepared = opened.items[position]

@@ -10,8 +10,8 @@ from core.errors import Invalid
 from projects.models import Project
 
 
-def models_of(project: Project, chat: UUID, fallback: UUID | None) -> dict[str, Any]:
-    """The first chat model of each provider. Raises :class:`Invalid` for what is not offered."""
+def models_of(project: Project, chat: UUID | None, fallback: UUID | None = None) -> dict[str, Any]:
+    """The first chat model of each provider, ``None`` where none is named. Raises :class:`Invalid` for what is not offered."""
     asked = {"chat": chat, "fallback": fallback}
     found = {
         name: deployments_for(project).filter(provider__uid=uid).first() if uid else None

@@ -22,6 +22,9 @@ from templates_app.models import TemplateVersion
 ROUTE = "route"
 """Stands for the workspace's order where else a model's primary key does."""
 
+LOCAL = "local"
+"""Stands for the local engine where a model is named to go on with."""
+
 NAMED = 3
 """Models of a route that are named."""
 

@@ -12,9 +12,18 @@ from django.db.models import F, QuerySet
 from accounts.models import Role, User
 from accounts.services import audit, require
 from analyses import plan, states
-from analyses.models import AnalysisItem, AnalysisSession, Batch, Desired, Outcome, SessionStatus
+from analyses.models import (
+    AnalysisItem,
+    AnalysisSession,
+    Batch,
+    Desired,
+    ModelChange,
+    Outcome,
+    SessionStatus,
+)
 from analyses.selectors import mapdata
 from analyses.selectors.batches import HOPELESS
+from analyses.selectors.comparisons import agreement_with
 from analyses.services import blocks
 from analyses.services.advance import advance, locked, set_status
 from analyses.services.deployments import check_deployments
@@ -232,6 +241,26 @@ def _groups(
         yield group
 
 
+def reader_name(session: AnalysisSession) -> str:
+    """Who reads by a model chosen by name or as the first of the order, in words."""
+    return str(session.chat) if session.chat else "Local engine"
+
+
+def _record(actor: User, session: AnalysisSession, before: str) -> None:
+    """Keep on the analysis that another model reads from here on, and how far it was known to
+    agree with the one before."""
+    after = reader_name(session)
+    if after != before:
+        ModelChange.objects.create(
+            session=session,
+            before=before[:210],
+            after=after[:210],
+            position=session.read_count + session.failed_count,
+            agreement=agreement_with(session, session.chat_id),
+            changed_by=actor,
+        )
+
+
 def change_providers(
     *,
     actor: User,
@@ -254,6 +283,7 @@ def change_providers(
         row = locked(session.pk)
         if row.status not in CHANGES or row.desired == Desired.CANCEL:
             raise conflict(row, "Pause the analysis before you change its models.")
+        before = reader_name(row)
         for name, value in given.items():
             if not isinstance(value, EllipsisType):
                 setattr(row, name, value)
@@ -262,6 +292,7 @@ def change_providers(
         chosen = chat is not ... or fallback is not ...
         row.params = plan.without_routes(row.params, chat=chosen, vectors=embedding is not ...)
         row.save(update_fields=[*given, "blocks", "params"])
+        _record(actor, row, before)
         audit(
             workspace=row.project.workspace,
             actor=actor,

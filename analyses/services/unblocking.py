@@ -38,10 +38,10 @@ def choose_models(
     *,
     actor: User,
     session: AnalysisSession,
-    chat: ModelDeployment,
+    chat: ModelDeployment | None,
     fallback: ModelDeployment | None = None,
 ) -> AnalysisSession:
-    """Have the rest read by another model; a blocked analysis goes on at once, a paused one waits.
+    """Have the rest read by another model, without one by the local engine; a blocked analysis goes on at once, a paused one waits.
 
     Raises what ``change_providers`` raises.
     """

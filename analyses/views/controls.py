@@ -18,7 +18,7 @@ from accounts.services import require
 from analyses import services
 from analyses.forms import LimitForm, ProvidersForm
 from analyses.models import AnalysisSession
-from analyses.selectors import batches, controls, notices, sessions
+from analyses.selectors import batches, controls, notices, sessions, starting
 from analyses.services.unblocking import choose_models, limit_spending
 from analyses.views.live import TOLD, context_of, live_page
 from core.errors import AppError, Conflict, Invalid, NotFound, problem
@@ -114,7 +114,8 @@ def providers(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     require(user, session.project.workspace, Role.ANALYST)
 
     def change(given: dict[str, Any]) -> object:
-        return choose_models(actor=user, session=session, **given)
+        chat = None if given["chat"] == starting.LOCAL else given["chat"]
+        return choose_models(actor=user, session=session, **{**given, "chat": chat})
 
     form = ProvidersForm(session.project, request.POST or None, auto_id="providers-%s")
     return _asked(request, session, "providers", form, change)

@@ -22,6 +22,7 @@ from analyses.selectors import (
     mapdata,
     news,
     notices,
+    readers,
     sessions,
 )
 from analyses.selectors import live as state
@@ -127,6 +128,11 @@ def _groups(session: AnalysisSession) -> dict[str, Any]:
     }
 
 
+def _spending(session: AnalysisSession) -> dict[str, Any]:
+    spend = state.spend_of(session)
+    return {"spend": spend, "mixed": readers.mixed_of(session, spend)}
+
+
 def _limits(session: AnalysisSession) -> dict[str, Any]:
     found = limits.limits_of(session)
     return {"limits": found, "tightest": limits.tightest(found)}
@@ -137,7 +143,7 @@ READS: tuple[tuple[set[str], Callable[[AnalysisSession], dict[str, Any]]], ...] 
     ({"progress"}, lambda session: {"saved": batches.saved_of(session)}),
     ({"clusters", "hint", "kpis", "map"}, _groups),
     ({"batches", "work", "dialogs"}, lambda session: {"strip": batches.strip_of(session)}),
-    ({"work"}, lambda session: {"spend": state.spend_of(session)}),
+    ({"work"}, _spending),
     ({"kpis", "work"}, _limits),
     ({"notice"}, lambda session: {"notices": notices.notices_of(session)}),
     ({"insights"}, lambda session: {"insights": news.insights_of(session)}),

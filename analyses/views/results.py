@@ -13,7 +13,7 @@ from accounts.selectors import person
 from accounts.services import reaches, role_of
 from analyses.models import AnalysisSession
 from analyses.selectors import batches as rows_of
-from analyses.selectors import controls, mapdata, news, sessions
+from analyses.selectors import controls, mapdata, news, readers, sessions
 from analyses.selectors import summary as summaries
 from analyses.selectors.tree import tree_of
 from analyses.views.live import untold
@@ -30,13 +30,15 @@ def summary(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if not session.ended:
         return redirect("analyses:live", slug=slug, number=number)
     role = role_of(user, session.project.workspace)
+    found = summaries.summary_of(session)
     context = {
         "session": session,
         "notices": untold(request, session),
         "may_run": reaches(role, Role.ANALYST),
         "may_own": reaches(role, Role.OWNER),
         "insights": news.insights_of(session, 6),
-        "s": summaries.summary_of(session),
+        "s": found,
+        "mixed": readers.mixed_of(session, found.spend),
     }
     return render(request, "analyses/summary.html", context)
 

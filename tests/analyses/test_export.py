@@ -11,7 +11,7 @@ from analyses import export
 from analyses.models import AnalysisItem, AnalysisSession, Cluster, Outcome
 from projects.models import Conversation
 
-FIELDS = {"id", "parent", "level", "name", "description", "size"}
+FIELDS = {"id", "parent", "level", "name", "description", "size", "model"}
 
 
 def table(session: AnalysisSession) -> list[dict[str, str]]:
@@ -50,7 +50,7 @@ def test_every_conversation_has_a_row_in_the_order_of_the_file(done):
     ids = done.dataset.conversations.order_by("position").values_list("external_id", flat=True)
     assert [row["id"] for row in rows] == list(ids)
     keys = list(done.template_version.facets.values_list("key", flat=True))
-    assert list(rows[0]) == ["id", "theme", "cluster", *keys, "x", "y"]
+    assert list(rows[0]) == ["id", "theme", "cluster", *keys, "x", "y", "model"]
     assert all(-1 <= float(row["x"]) <= 1 for row in rows)
     names = {cluster.name for cluster in Cluster.objects.filter(session=done, shown=True)}
     assert {row["cluster"] for row in rows} - {""} <= names
@@ -66,7 +66,7 @@ def test_a_row_belongs_to_its_own_conversation_though_others_failed(done):
     rows = {row["id"]: row for row in table(done)}
     assert len(rows) == len(before)
     assert set(rows["c-3"].values()) == {"c-3", ""}
-    answers = [key for key in before["c-9"] if key not in ("theme", "cluster", "x", "y")]
+    answers = [key for key in before["c-9"] if key not in ("theme", "cluster", "x", "y", "model")]
     assert [rows["c-9"][key] for key in answers] == [before["c-9"][key] for key in answers]
 
 

@@ -139,7 +139,7 @@ def test_the_form_and_the_api_start_the_same(
     browser.force_login(analyst)
     page = reverse("analyses:new", args=[project.slug])
     shown = browser.get(page).content.decode()
-    assert shown.index('value="route"') < shown.index('value=""')
+    assert shown.index('name="reader" value="route"') < shown.index('name="reader" value=""')
     given = {
         "dataset": dataset.pk,
         "version": version.pk,
