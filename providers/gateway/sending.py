@@ -171,7 +171,9 @@ class Sender:
                     return Sent(found, started, row)
                 if not await self._admitted(lane, row, scope, late, job.interactive):
                     return None
-                ended, started = Fault(ErrorClass.CANCELLED), self._clock.monotonic()
+                # Once handed over in a batch it is the batch's: till then nothing has left.
+                ended = Fault(ErrorClass.CANCELLED, sent=not target.batched)
+                started = self._clock.monotonic()
                 outcome = await self._measured(target, job, row, lane)
                 ended = None
                 return Sent(outcome, started, row)

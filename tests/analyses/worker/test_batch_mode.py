@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from accounts.models import User
+from analyses import services
 from analyses.models import AnalysisSession, SessionStatus
+from analyses.services.sessions import claimable
+from core import work
 from projects.models import Dataset
+from providers.clients.bulk import AnthropicBatches, MistralBatches, OpenAIBatches
 from providers.gateway.bulk import BulkLimits
+from providers.gateway.errors import ErrorClass, Fault
 from providers.models import (
     BulkState,
     CallState,
@@ -22,10 +29,14 @@ from providers.models import (
     ProviderBatch,
     ProviderBatchLine,
 )
+from providers.runner.bulk import DatabaseBulkStore
+from providers.services import doubt_lost_calls
 from tests.analyses.worker.batch_server import (
     BatchServer,
+    collected,
     facet_calls,
     finished,
+    later,
     waiting,
 )
 from tests.analyses.worker.support import check_books, run
@@ -43,9 +54,9 @@ Serve = Callable[..., BatchServer]
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches are handed over after a moment of quiet."""
+    """Batches are handed over once all conversations are in, or after a moment of quiet."""
     monkeypatch.setattr("providers.gateway.bulk.TICK", 0.05)
-    monkeypatch.setattr("providers.gateway.bulk.BulkLimits", partial(BulkLimits, quiet=0.4))
+    monkeypatch.setattr("providers.gateway.bulk.BulkLimits", partial(BulkLimits, SIZE, quiet=1.0))
 
 
 @pytest.fixture
@@ -112,3 +123,175 @@ def test_an_analysis_is_read_in_batches(begin: Begin, serve: Serve, shape: str) 
     batch.refresh_from_db()
     assert (batch.state, batch.collected, batch.missing) == (BulkState.ENDED, SIZE, 0)
     assert not ProviderBatchLine.objects.exists()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("word", ["missing", "expired", "failed"])
+def test_lines_without_an_answer_are_asked_again(
+    begin: Begin, serve: Serve, shape: str, word: str
+) -> None:
+    server = serve(**{word: 0.4})
+
+    session = run(begin(shape))
+    collected()
+
+    first = ProviderBatch.objects.get()
+    assert first.state == BulkState.ENDED
+    assert 0 < first.collected < SIZE
+    left = SIZE - first.collected
+    lines = ProviderBatchLine.objects.filter(batch=first)
+    assert lines.count() == left
+    run(session)
+    others = ProviderBatch.objects.exclude(pk=first.pk)
+    assert sum(others.values_list("size", flat=True)) == left
+
+    check_paid(finished(session), server)
+
+
+def test_a_line_that_never_comes_is_skipped_with_its_reason(begin: Begin, serve: Serve) -> None:
+    server = serve(missing=0.3, bad_times=99)
+
+    session = finished(begin())
+
+    assert session.status == SessionStatus.PARTIAL
+    skipped = session.items.filter(outcome="failed")
+    assert set(skipped.values_list("error_class", flat=True)) == {"bad_answer"}
+    assert "no answer in 2 batches" in skipped[0].error
+    assert session.read_count == SIZE - skipped.count() == len(server.billed())
+    assert not facet_calls(session).filter(state=CallState.SENT).exists()
+
+
+def test_a_batch_the_provider_refuses_whole_is_handed_over_again(
+    begin: Begin, serve: Serve
+) -> None:
+    server = serve(refused=2)
+
+    session = finished(begin())
+
+    check_paid(session, server)
+    assert [row.missing for row in ProviderBatch.objects.order_by("pk")] == [SIZE, SIZE, 0]
+
+
+def test_a_provider_that_takes_no_batch_blocks_the_analysis(begin: Begin, serve: Serve) -> None:
+    server = serve(refused=99)
+
+    session = finished(begin())
+
+    assert session.status == SessionStatus.BLOCKED
+    assert session.reason == "quota"
+    assert not server.billed()
+
+
+def test_a_number_lost_on_the_wire_is_found_by_the_uid(begin: Begin, serve: Serve) -> None:
+    server = serve(dropped=1)
+
+    session = run(begin())
+
+    batch = ProviderBatch.objects.get()
+    assert (batch.state, batch.remote_id, batch.owner) == (BulkState.PREPARING, "", "")
+    assert waiting(session)
+
+    check_paid(finished(session), server)
+    assert ProviderBatch.objects.count() == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_batch_that_never_arrived_is_handed_over_again(
+    begin: Begin, serve: Serve, shape: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process dies between the commit and the request."""
+    server = serve()
+    with monkeypatch.context() as patch:
+        for api in (OpenAIBatches, AnthropicBatches, MistralBatches):
+            patch.setattr(api, "submit", silent)
+        session = run(begin(shape))
+    lost = ProviderBatch.objects.get()
+    collected()
+    lost.refresh_from_db()
+    assert lost.state == BulkState.PREPARING, "it may yet be listed"
+
+    later(minutes=5)
+    session = finished(session)
+
+    lost.refresh_from_db()
+    assert lost.state == BulkState.LOST
+    check_paid(session, server)
+
+
+async def silent(*args: Any) -> str:
+    raise Fault(ErrorClass.TIMEOUT, "no answer in time")
+
+
+def test_calls_gathered_when_their_worker_died_are_not_in_doubt(
+    begin: Begin, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    session = begin()
+
+    async def dies(*args: Any) -> Any:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DatabaseBulkStore, "open", dies)
+        run(session, seconds=2)
+    calls = facet_calls(session)
+    assert calls.count() == SIZE
+    calls.update(state=CallState.SENT, owner="elsewhere:1:1", sent_until=timezone.now())
+    doubt_lost_calls()
+
+    assert set(calls.values_list("state", flat=True)) == {CallState.FAILED}
+    assert not LlmAttempt.objects.filter(in_doubt=True).exists()
+    assert not server.bill.read_text()
+
+
+def test_a_pause_leaves_the_batch_and_resuming_reads_it(
+    begin: Begin, serve: Serve, analyst: User
+) -> None:
+    server = serve()
+    session = run(begin())
+
+    services.pause(actor=analyst, session=session)
+    session.refresh_from_db()
+    assert session.status == SessionStatus.PAUSED
+    collected()
+
+    assert ProviderBatch.objects.get().state == BulkState.ENDED
+    assert set(facet_calls(session).values_list("state", flat=True)) == {CallState.OK}
+    assert run(session).read_count == 0, "a paused analysis reads nothing"
+
+    services.resume(actor=analyst, session=session)
+    check_paid(finished(session), server)
+
+
+def test_a_stop_cancels_the_batch_at_the_provider(
+    begin: Begin, serve: Serve, analyst: User
+) -> None:
+    server = serve(seconds=600)
+    session = run(begin())
+
+    services.cancel(actor=analyst, session=session)
+    services.tick()
+    collected()
+    collected()
+
+    batch = ProviderBatch.objects.get()
+    assert (batch.state, batch.collected) == (BulkState.ENDED, 0)
+    session.refresh_from_db()
+    assert session.status == SessionStatus.CANCELLED
+    assert set(facet_calls(session).values_list("state", flat=True)) == {CallState.FAILED}
+    assert not server.billed()
+
+
+def test_waiting_costs_nothing(begin: Begin, serve: Serve) -> None:
+    serve(seconds=600)
+    session = run(begin())
+    calls = LlmAttempt.objects.count(), LlmCall.objects.count()
+
+    for _ in range(3):
+        collected()
+        assert not work.claimable(claimable()).exists()
+        session = run(session)
+
+    assert (LlmAttempt.objects.count(), LlmCall.objects.count()) == calls
+    assert session.status == SessionStatus.RUNNING
+    assert waiting(session) == session.batches.filter(stage="facets").count()
