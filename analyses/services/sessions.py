@@ -42,6 +42,7 @@ from core.text import clean
 from projects.models import Dataset, DatasetStatus, Project
 from providers.models import ModelDeployment, Period
 from providers.services import doubt_lost_calls, set_limit
+from providers.services.health import end_rests
 from templates_app.models import TemplateVersion
 
 log = logging.getLogger("openclio.work")
@@ -266,6 +267,7 @@ def _lift(session: AnalysisSession) -> None:
     errors = session.reason == BlockReason.ERRORS
     allowed = error_count(session) if errors else session.errors_allowed
     reopen_lost(session)
+    end_rests(session.project.workspace)
     set_status(session, SessionStatus.QUEUED, retry_at=None, blocks=0, errors_allowed=allowed)
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from accounts.models import Role, User
+from accounts.models import Role, User, Workspace
 from accounts.services import audit, require
 from core.errors import Conflict
 from core.events import publish
@@ -210,3 +210,15 @@ def reopen_after_change(provider: Provider, *, answered: bool = False) -> int:
         change = Change(str(row.deployment_id), row.version, "closed")
         changed += apply_change(row.deployment_id, provider.workspace_id, change, exists=True)
     return changed
+
+
+@transaction.atomic
+def end_rests(workspace: Workspace) -> int:
+    """Have the next call of each resting model try it; returns how many rest.
+
+    To be called when a person has work go on that a model held up: whatever they mended, here or
+    at the provider, one call finds out. What was taken out of use by hand stays out of use.
+    """
+    return DeploymentHealth.objects.filter(
+        deployment__provider__workspace=workspace, state=BreakerState.OPEN
+    ).update(version=F("version") + 1, retry_at=Now())

@@ -25,6 +25,7 @@ from providers.models import (
 )
 from providers.runner.health import DatabaseHealth
 from providers.services.health import (
+    end_rests,
     reopen_after_change,
     rest_deployment,
     return_deployment,
@@ -267,3 +268,17 @@ def test_what_a_person_took_out_of_use_stays_out(model: ModelDeployment, owner: 
     rest_deployment(actor=owner, deployment=model)
     assert reopen_after_change(model.provider, answered=True) == 0
     assert DeploymentHealth.objects.get().state == "rested"
+
+
+def test_going_on_has_every_resting_model_tried_by_the_next_call(
+    model: ModelDeployment, owner: User
+) -> None:
+    store = DatabaseHealth()
+    store.exchange(OWNER, [], [opened(model, reason="auth", wait=600.0)])
+    other = ModelDeployment.objects.create(provider=model.provider, model="other")
+    rest_deployment(actor=owner, deployment=other)
+    assert end_rests(model.provider.workspace) == 1
+    found = store.exchange(OWNER, [seen(model)], [])[str(model.pk)]
+    assert (found.state, found.version, found.wait) == ("open", 2, 0.0)
+    assert store.take_probe(OWNER, str(model.pk), 30.0) is not None
+    assert DeploymentHealth.objects.get(deployment=other).state == "rested"
