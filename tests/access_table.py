@@ -78,6 +78,8 @@ ONE_JOB = "p/<slug:slug>/jobs/<uuid:uid>/"
 API_JOBS = "api/v1/projects/<slug:slug>/jobs"
 JOB = {"uid": lambda world: world.job.uid}
 SCRIPTED = {"pk": lambda world: world.provider.pk}
+MODEL = "providers/<int:pk>/models/<int:model>/"
+ONE_MODEL = {**SCRIPTED, "model": lambda world: world.provider.deployments.get().pk}
 ANALYSIS = {"number": lambda world: world.session.number}
 RUNNING = {"number": lambda world: world.running.number}
 
@@ -143,9 +145,36 @@ TABLE: dict[str, list[Access]] = {
         Access("GET", (LOGIN, 404, 200, 403, 403, 200)),
         Access("POST", (LOGIN, 404, 422, 403, 403, 422), form={"name": ""}),
     ],
-    "providers/<int:pk>/": [
-        Access("GET", (LOGIN, 404, 404, 403, 200, 200), fill=SCRIPTED),
+    "providers/new/models/": [
+        Access("POST", (LOGIN, 404, 200, 403, 403, 200), form={"preset": "scripted"})
+    ],
+    "providers/<int:pk>/": [Access("GET", (LOGIN, 404, 404, 403, 200, 200), fill=SCRIPTED)],
+    "providers/<int:pk>/settings/": [
+        Access("GET", (LOGIN, 404, 404, 403, 302, 200), fill=SCRIPTED),
         Access("POST", (LOGIN, 404, 404, 403, 403, 422), form={"name": ""}, fill=SCRIPTED),
+    ],
+    "providers/<int:pk>/key/": [
+        Access("POST", (LOGIN, 404, 404, 403, 403, 422), form={"key": ""}, fill=SCRIPTED)
+    ],
+    "providers/<int:pk>/key/spare/": [
+        # It has one key at most.
+        Access("POST", (LOGIN, 404, 404, 403, 403, 409), fill=SCRIPTED)
+    ],
+    "providers/<int:pk>/try/": [
+        Access("POST", (LOGIN, 404, 404, 403, 422, 422), form={"text": ""}, fill=SCRIPTED)
+    ],
+    MODEL + "prices/": [
+        Access("GET", (LOGIN, 404, 404, 403, 200, 200), fill=ONE_MODEL),
+        Access("POST", (LOGIN, 404, 404, 403, 403, 422), form={"price_in": "x"}, fill=ONE_MODEL),
+    ],
+    MODEL + "prices/<int:price>/drop/": [
+        Access("POST", (LOGIN, 404, 404, 403, 403, 404), fill={**ONE_MODEL, "price": lambda _: 1})
+    ],
+    MODEL + "reprice/": [Access("POST", (LOGIN, 404, 404, 403, 403, 302), fill=ONE_MODEL)],
+    MODEL + "<slug:act>/": [
+        Access(
+            "POST", (LOGIN, 404, 404, 403, 403, 302), fill={**ONE_MODEL, "act": lambda _: "rest"}
+        )
     ],
     "providers/<int:pk>/test/": [Access("POST", (LOGIN, 404, 404, 403, 302, 302), fill=SCRIPTED)],
     "providers/<int:pk>/rest/": [Access("POST", (LOGIN, 404, 404, 403, 403, 302), fill=SCRIPTED)],
@@ -157,6 +186,23 @@ TABLE: dict[str, list[Access]] = {
         Access("GET", (LOGIN, 404, 200, 403, 403, 200)),
         Access("POST", (LOGIN, 404, 422, 403, 403, 422), form={"scope": "", "day": "x"}),
     ],
+    "settings/limits/use/": [
+        Access("POST", (LOGIN, 404, 422, 403, 403, 422), form={"scope": "x"}),
+    ],
+    "settings/answers/": [Access("GET", (LOGIN, 404, 200, 403, 403, 200))],
+    "settings/answers/forget/": [
+        Access("POST", (LOGIN, 404, 302, 403, 403, 302), form={"purpose": "facets"})
+    ],
+    "settings/answers/<slug:purpose>/": [
+        Access(
+            "POST",
+            (LOGIN, 404, 302, 403, 403, 302),
+            form={"semantic": "shadow"},
+            fill={"purpose": lambda _: "facets"},
+        )
+    ],
+    "settings/books/": [Access("GET", (LOGIN, 404, 200, 403, 403, 200))],
+    "settings/books/books.csv": [Access("GET", (LOGIN, 404, 200, 403, 403, 200))],
     # Projects and their data.
     "": [signed_in()],
     # 286 tells htmx to stop asking.

@@ -70,7 +70,7 @@ async def _list(target: Deployment) -> list[ModelInfo]:
         total=min(LISTING_SECONDS, target.timeouts.total),
     )
     clients = open_clients()
-    client = clients.get(target.kind)
+    client: object = clients.get(target.kind)
     if not isinstance(client, Lists):
         raise Fault(ErrorClass.NOT_FOUND, "this kind of provider has no list of models")
     try:
@@ -79,8 +79,8 @@ async def _list(target: Deployment) -> list[ModelInfo]:
     except TimeoutError:
         raise Fault(ErrorClass.TIMEOUT, "no complete list in time") from None
     finally:
-        for client in clients.values():
-            await client.aclose()
+        for opened in clients.values():
+            await opened.aclose()
 
 
 def said(fault: Fault) -> str:
