@@ -81,7 +81,7 @@ class Breaker:
         self._recent: deque[tuple[float, bool]] = deque()
         self._bad = 0
         self._refusals: deque[bool] = deque(maxlen=policy.storm_calls)
-        self._answered = False
+        self._answered = self._storm = False
         self._change: Change | None = None
         self._sent: Change | None = None
 
@@ -113,9 +113,12 @@ class Breaker:
 
     @property
     def storm(self) -> bool:
-        """Whether so many requests are called bad that the server is to blame."""
-        seen = len(self._refusals)
-        share = self._policy.storm_share
+        """Whether, at the last failure, so many requests were called bad that the server is to
+        blame."""
+        return self._storm
+
+    def _stormy(self) -> bool:
+        seen, share = len(self._refusals), self._policy.storm_share
         return seen >= self._policy.storm_calls and sum(self._refusals) >= share * seen
 
     # The right to try
@@ -125,8 +128,9 @@ class Breaker:
         self._out = True
 
     def granted(self, now: float, health: Health | None = None) -> None:
-        """The right is this process's. ``health`` is the new shared state, if there is one."""
-        self._mine, self._out, self._good = True, False, 0
+        """The right is this process's, and the call that asked for it tries now. ``health`` is the
+        new shared state, if there is one."""
+        self._mine, self._out, self._good = True, True, 0
         version = health.version if health else self._health.version
         self._health = replace(self._health, state="half_open", version=version)
         self._until = now
@@ -172,6 +176,7 @@ class Breaker:
         """
         if fault.error_class is ErrorClass.BAD_REQUEST:
             self._refusals.append(True)
+        self._storm = self._stormy()
         if self.state == "closed":
             self._failed_closed(now, fault, again)
         elif trial and self._mine:
@@ -196,7 +201,7 @@ class Breaker:
 
     def _counts(self, fault: Fault) -> bool:
         """Whether a failure speaks of the model. A 429 that names no cause may be its quota."""
-        stormy = fault.error_class is ErrorClass.BAD_REQUEST and self.storm
+        stormy = fault.error_class is ErrorClass.BAD_REQUEST and self._storm
         return is_outage(fault.error_class) or fault.unsure or stormy
 
     def _note(self, now: float, *, good: bool) -> None:

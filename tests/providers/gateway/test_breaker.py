@@ -38,7 +38,7 @@ def tried(one: Breaker, now: float, *outcomes: Fault | None) -> None:
         assert one.passes(now) is Pass.WAIT
         if taken:
             one.granted(now)
-            one.reach()
+            assert one.passes(now) is Pass.WAIT
         if outcome is None:
             one.succeeded(now, trial=True)
         else:
