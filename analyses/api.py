@@ -81,7 +81,7 @@ def start(request: ApiRequest, slug: str, body: SessionIn) -> Any:
         limit=body.limit,
         concurrency=body.concurrency,
         spend_limit=body.spend_limit,
-        params={"spread_over": spread},
+        params={"spread_over": spread, "bulk": body.bulk},
     )
     return Status(202, started)
 
@@ -95,7 +95,9 @@ def estimate(request: ApiRequest, slug: str, asked: Annotated[EstimateIn, Query(
     if asked.by_route:
         order = order_of(project.workspace)
         chosen |= {"chat": order.chat, "embedding": order.embedding}
-    found = estimate_of(chosen, limit=asked.limit, sampled=asked.sample == "spread")
+    found = estimate_of(
+        chosen, limit=asked.limit, sampled=asked.sample == "spread", batched=asked.bulk
+    )
     return found.to_json()
 
 

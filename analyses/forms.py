@@ -92,6 +92,12 @@ class NewAnalysisForm(forms.Form):
         help_text="The local engine then names and arranges them, and a notice says so. It never "
         "reads conversations in a model's place.",
     )
+    bulk = forms.BooleanField(
+        required=False,
+        label="In batches: half the price, within 24 hours",
+        help_text="All conversations are handed to the provider together and read when it has the "
+        "time. Names and themes come after that.",
+    )
     spend_limit = forms.DecimalField(
         required=False,
         min_value=Decimal("0.01"),
@@ -155,6 +161,7 @@ class NewAnalysisForm(forms.Form):
             limit=known.get("limit"),
             sampled=known.get("sample") == "spread",
             budget=known.get("budget"),
+            bulk=bool(known.get("bulk")),
         )
 
     def of_plan(self, value: str) -> dict[str, Any]:

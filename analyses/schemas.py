@@ -33,6 +33,11 @@ class SessionIn(Schema):
         description="With `by_route`: the local engine names and arranges groups when no model "
         "answers.",
     )
+    bulk: bool = Field(
+        default=False,
+        description="Read the conversations in the provider's batches: half the price, within "
+        "24 hours. Only where its model offers them.",
+    )
     name: str = Field(default="", max_length=160)
     limit: int | None = Field(default=None, ge=1)
     sample: Literal["first", "spread"] = Field(
@@ -54,6 +59,7 @@ class EstimateIn(Schema):
     template: str = Field(default="customer-support", max_length=60)
     provider: UUID | None = None
     by_route: bool = False
+    bulk: bool = False
     limit: int | None = Field(default=None, ge=1)
     sample: Literal["first", "spread"] = "first"
 

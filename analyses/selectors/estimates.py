@@ -6,13 +6,14 @@ A price that is unknown is ``None``, never 0.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple, Self
 
 from analyses.models import AnalysisSession
 from analyses.pipeline.forecast import Range
 from core import figures
+from providers.services.bulk import EXPECTED, PRICE_FACTOR
 
 LABELS = {
     "facets": "Read and extract",
@@ -97,6 +98,21 @@ class Estimate:
     after: Range = field(default_factory=Range)
     scale: float = 1.0
     notes: tuple[str, ...] = field(default=())
+    batched: bool = False
+
+    def in_batches(self) -> Estimate:
+        """The same with the conversations read in the provider's batches."""
+        factor = Decimal(str(PRICE_FACTOR))
+        stages = tuple(
+            replace(stage, cost=Cost(*(end * factor for end in stage.cost)))
+            if stage.key == "facets" and stage.cost is not None
+            else stage
+            for stage in self.stages
+        )
+        day = EXPECTED.total_seconds()
+        seconds = self.seconds + Range(0, day / 24, day)
+        notes = (*self.notes, "Reading costs half of it in the provider's batches.")
+        return replace(self, stages=stages, seconds=seconds, notes=notes, batched=True)
 
     @property
     def tokens_in(self) -> Range:
@@ -129,6 +145,8 @@ class Estimate:
     @property
     def time(self) -> str:
         """The time in words."""
+        if self.batched:
+            return "within 24 hours"
         low, high = (max(10, value) for value in (self.seconds.low, self.seconds.high))
         return between(figures.duration(low), figures.duration(high))
 
@@ -148,6 +166,7 @@ class Estimate:
             "after": _listed(self.after, 1),
             "scale": round(self.scale, 4),
             "notes": list(self.notes),
+            "batched": self.batched,
             "cost": _money_json(self.spend),
             "stages": [
                 {
@@ -187,6 +206,7 @@ class Estimate:
             after=after,
             scale=float(data.get("scale", 1.0)),
             notes=tuple(data.get("notes", ())),
+            batched=data.get("batched") is True,
         )
 
 

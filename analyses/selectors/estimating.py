@@ -86,6 +86,8 @@ class Question:
     clusters: int | None = None
     concurrency: int | None = None
     sampled: bool = False
+    batched: bool = False
+    """Conversations are read in the provider's batches, where the model offers them."""
 
     @property
     def count(self) -> int:
@@ -151,7 +153,7 @@ def estimate_from(
     )
     concurrency = question.concurrency or model.provider.concurrency
     latency = known.latency or CALL_SECONDS
-    return Estimate(
+    estimate = Estimate(
         conversations=question.count,
         sampled=len(sample),
         stages=stages,
@@ -160,6 +162,7 @@ def estimate_from(
         scale=known.scale,
         notes=_notes(len(sample), known, concurrency),
     )
+    return estimate.in_batches() if question.batched and model.offers_batches else estimate
 
 
 def _stage(load: Load, model: ModelDeployment | None, scale: float) -> StageEstimate:

@@ -40,6 +40,8 @@ class Option:
     name: str
     text: str
     estimate: Estimate | None
+    batches: bool = False
+    """Whether it can read in batches, for half the price."""
 
 
 def datasets_of(project: Project) -> QuerySet[Dataset]:
@@ -90,7 +92,8 @@ def options_for(
         local_estimate(question.count) if question else None,
     )
     rows = [
-        Option(str(row.pk), row.provider.name, row.model, expected.get(row.pk)) for row in models
+        Option(str(row.pk), row.provider.name, row.model, expected.get(row.pk), row.offers_batches)
+        for row in models
     ]
     return [*_in_order(project, expected), local, *rows]
 
@@ -104,8 +107,9 @@ def _in_order(project: Project, expected: Mapping[int, Estimate]) -> list[Option
     names = [target.deployment.model for target in readers[:NAMED]]
     more = f" and {len(readers) - NAMED} more" if len(readers) > NAMED else ""
     text = f"Read by {', then '.join(names)}{more}; every step as set under Providers."
-    first = readers[0].deployment.pk
-    return [Option(ROUTE, "In the workspace's order", text, expected.get(first))]
+    first = readers[0].deployment
+    order = "In the workspace's order"
+    return [Option(ROUTE, order, text, expected.get(first.pk), first.offers_batches)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,7 @@ class Chosen:
     limit: int | None = None
     sampled: bool = False
     budget: Decimal | None = None
+    bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,13 @@ def offer_for(project: Project, chosen: Chosen) -> Offer:
     version = chosen.version or next(iter(versions_for(project)), None)
     question = None
     if chosen.dataset and version:
-        question = Question(chosen.dataset, version, limit=chosen.limit, sampled=chosen.sampled)
+        question = Question(
+            chosen.dataset,
+            version,
+            limit=chosen.limit,
+            sampled=chosen.sampled,
+            batched=chosen.bulk,
+        )
     options = options_for(project, question, chosen.embedding)
     plans = None
     if question and chosen.budget:
@@ -188,9 +199,17 @@ def choice_of(
     }
 
 
-def estimate_of(chosen: dict[str, Any], *, limit: int | None, sampled: bool) -> Estimate:
+def estimate_of(
+    chosen: dict[str, Any], *, limit: int | None, sampled: bool, batched: bool = False
+) -> Estimate:
     """The estimate of what :func:`choice_of` found."""
-    question = Question(chosen["dataset"], chosen["template_version"], limit=limit, sampled=sampled)
+    question = Question(
+        chosen["dataset"],
+        chosen["template_version"],
+        limit=limit,
+        sampled=sampled,
+        batched=batched,
+    )
     if chosen["chat"] is None:
         return local_estimate(question.count)
     return estimates_of(question, [chosen["chat"]], chosen["embedding"])[chosen["chat"].pk]

@@ -28,7 +28,7 @@ def expected(
     """
     question = Question(
         dataset, version, limit=params.limit, clusters=params.clusters,
-        concurrency=params.concurrency,
+        concurrency=params.concurrency, batched=params.bulk,
     )  # fmt: skip
     try:
         if chat is None:

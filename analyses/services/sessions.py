@@ -87,6 +87,8 @@ def start_session(
         chat, embedding, more["routes"] = order.chat, order.embedding, order.routes
     _check(project, dataset, template_version, chat, embedding, fallback)
     frozen = _freeze({**(params or {}), **more}, limit, concurrency, chat)
+    if frozen.bulk and (chat is None or not chat.offers_batches):
+        raise Invalid(fields={"bulk": "This model does not offer batches."})
     total = min(frozen.limit or dataset.conversation_count, dataset.conversation_count)
     fixed: dict[str, Any] = {
         "project": project,

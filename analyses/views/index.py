@@ -96,7 +96,7 @@ def _start(request: HttpRequest, project: Project, form: NewAnalysisForm) -> Htt
             spend_limit=given["spend_limit"],
             name=given["name"],
             limit=given["limit"],
-            params={"spread_over": over},
+            params={"spread_over": over, "bulk": given["bulk"]},
             uid=given["uid"],
         )
     except (Conflict, Invalid) as error:

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
 from analyses import services
 from analyses.models import AnalysisSession, SessionStatus
+from analyses.selectors import starting
+from analyses.selectors.estimates import Estimate
 from analyses.services.sessions import claimable
 from core import work
+from core.errors import Invalid
 from projects.models import Dataset
 from providers.clients.bulk import AnthropicBatches, MistralBatches, OpenAIBatches
 from providers.gateway.bulk import BulkLimits
@@ -295,3 +300,46 @@ def test_waiting_costs_nothing(begin: Begin, serve: Serve) -> None:
     assert (LlmAttempt.objects.count(), LlmCall.objects.count()) == calls
     assert session.status == SessionStatus.RUNNING
     assert waiting(session) == session.batches.filter(stage="facets").count()
+
+
+def test_only_models_that_offer_batches_read_in_them(begin: Begin) -> None:
+    with pytest.raises(Invalid, match="batches"):
+        begin()
+
+
+def test_the_estimate_is_half_of_reading_and_within_a_day(
+    begin: Begin, serve: Serve, start: Callable[..., AnalysisSession], model: ModelDeployment
+) -> None:
+    serve()
+    batched = begin()
+    plain = start(batched.dataset, chat=ModelDeployment.objects.get())
+
+    cheap, dear = (Estimate.from_json(one.estimate) for one in (batched, plain))
+    assert cheap is not None
+    assert dear is not None
+    assert cheap.time == "within 24 hours" != dear.time
+    for half, whole in zip(cheap.stages, dear.stages, strict=True):
+        assert half.cost is not None
+        assert whole.cost is not None
+        assert half.cost.likely * (2 if half.key == "facets" else 1) == whole.cost.likely
+
+
+def test_the_form_offers_batches_where_the_model_does(
+    begin: Begin, serve: Serve, client: Client, analyst: User
+) -> None:
+    serve()
+    dataset = begin().dataset
+    client.force_login(analyst)
+    address = reverse("analyses:new", args=[dataset.project.slug])
+    chosen = {"dataset": dataset.pk, "reader": ModelDeployment.objects.get().pk}
+    version = starting.versions_for(dataset.project)[0].pk
+    asked = {**chosen, "version": version, "bulk": "on"}
+
+    looked = client.post(address, {**asked, "look": "1"}).content.decode()
+    assert "half the price, within 24 hours" in looked
+    assert "within 24 hours</dd>" in looked
+    local = client.post(address, {**asked, "reader": "", "look": "1"}).content.decode()
+    assert "half the price" not in local
+
+    client.post(address, asked)
+    assert AnalysisSession.objects.latest("pk").params["bulk"] is True
