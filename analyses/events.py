@@ -68,10 +68,10 @@ class InsightsFound(LiveEvent):
 
 
 class BudgetNear(LiveEvent):
-    """A spending limit is nearly reached; given once per period.
+    """A limit of spending or use is nearly reached; given once per period.
 
-    ``scope`` is ``analysis:<id>``, ``project:<id>`` or ``workspace:<id>``; ``text`` says how much
-    of how much was spent.
+    ``scope`` is ``analysis:<id>``, ``project:<id>``, ``workspace:<id>``, ``user:<id>`` or
+    ``key:<id>``; ``text`` says how much of how much was spent or used.
     """
 
     kind: ClassVar[str] = "budget"

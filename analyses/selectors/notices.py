@@ -17,6 +17,7 @@ from analyses.selectors.batches import classes_text
 from analyses.selectors.limits import Limit, limits_of, tightest
 from core import figures
 from providers.gateway.errors import TRAITS, ErrorClass
+from providers.selectors.use import of_use
 
 REFERENCE = 12
 """Characters of an analysis's id that a person can read out."""
@@ -98,6 +99,9 @@ def _blocked(session: AnalysisSession) -> Iterator[Notice]:
 
 
 def _budget_block(session: AnalysisSession) -> Notice:
+    if of_use(session.detail):
+        text = f"{session.detail} {SAFE}{_again(session)}"
+        return Notice("bad", "hand-stop", "A limit of tokens a day is reached.", text)
     limit = tightest(limits_of(session))
     title = f"The limit for {limit.name} is reached." if limit else "A spending limit is reached."
     spent = f"{limit.text} is spent." if limit else session.detail

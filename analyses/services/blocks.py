@@ -12,10 +12,11 @@ from django.db.models.functions import Now
 from analyses import plan
 from analyses.models import AnalysisSession, BlockReason, Outcome, SessionStatus
 from analyses.selectors.batches import HOPELESS
-from analyses.selectors.scopes import spend_scopes
+from analyses.selectors.scopes import spend_scopes, use_scopes
 from analyses.services.status import set_status
 from core import disks
 from core.work import from_now
+from providers.selectors.use import use_room
 from providers.services import room
 
 REASON_OF: Mapping[str, BlockReason] = {
@@ -120,7 +121,7 @@ def _has_room(session: AnalysisSession) -> bool:
 
 
 def _may_spend(session: AnalysisSession) -> bool:
-    return room(spend_scopes(session))
+    return room(spend_scopes(session)) and use_room(use_scopes(session))
 
 
 def _knows(session: AnalysisSession) -> bool:

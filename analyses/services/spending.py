@@ -11,10 +11,11 @@ from django.db.models.functions import Now
 
 from analyses.events import BudgetNear
 from analyses.models import ENDED, AnalysisSession
-from analyses.selectors.scopes import spend_scopes
+from analyses.selectors.scopes import spend_scopes, use_scopes
 from core.events import publish
 from providers.models import CallState, LlmAttempt, LlmCall, Period, SpendBook
-from providers.services import newly_near
+from providers.selectors.use import UseState
+from providers.services import LimitState, newly_near, newly_near_use
 
 LATELY = timedelta(hours=1)
 """So long after its end the books of an analysis are followed: a lost call is found in minutes."""
@@ -107,7 +108,11 @@ def _shown(amount: Decimal) -> Decimal:
 
 
 def _warn(session: AnalysisSession) -> None:
-    for state in newly_near(spend_scopes(session)):
+    near: list[LimitState | UseState] = [
+        *newly_near(spend_scopes(session)),
+        *newly_near_use(use_scopes(session)),
+    ]
+    for state in near:
         publish(
             session.topic,
             BudgetNear(scope=state.scope, period=state.period, text=state.text, share=state.share),

@@ -20,6 +20,14 @@ NEAR = 0.8
 WHOSE = {"user": "this person's", "key": "the API key's", "project": "the project's"}
 
 
+TOKENS_A_DAY = "limit of tokens a day"
+
+
+def of_use(refusal: str) -> bool:
+    """Whether a call was refused, in these words, for a limit of use and not of spending."""
+    return TOKENS_A_DAY in refusal
+
+
 def minute_of(moment: datetime) -> str:
     """The window of a minute (UTC): ``2026-11-20T10:31``."""
     return moment.strftime("%Y-%m-%dT%H:%M")
@@ -78,7 +86,7 @@ class UseState:
     @property
     def name(self) -> str:
         """Which limit it is, in words: "the project's limit of tokens a day"."""
-        return f"{WHOSE[self.scope.partition(':')[0]]} limit of tokens a day"
+        return f"{WHOSE[self.scope.partition(':')[0]]} {TOKENS_A_DAY}"
 
     @property
     def text(self) -> str:
