@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 START = 8
 """Calls at once before anything is known (RELIABILITY §3.3)."""
 
@@ -14,10 +16,15 @@ CUT_EVERY = 1.0
 """Seconds between two cuts: calls that were out together fail together, and say one thing."""
 
 JUDGED = 20
-"""Outcomes after which a cut is judged."""
+REFUSALS = 8
+"""A cut is judged after so many outcomes, and after as many more as it takes that so many were
+refused if it had not helped: else few refusals look like none by chance."""
 
-KNOWN = 8
+KNOWN = 20
 """Outcomes before a cut from which the share of accepted calls is taken to be known."""
+
+TAKEN_BACK = 0.4
+"""Share of accepted calls under which no cut is taken back: most calls are refused, whyever."""
 
 LATE_SHARE = 0.05
 """Share of calls that must time out to be taken for load. A single hang says nothing of it."""
@@ -86,7 +93,7 @@ class Window:
             self._older -= 1
             return
         self._lost += 1
-        if self._judge() or self._is_blind():
+        if self._judge() or self._is_blind() or self._is_open():
             return
         self._cut(CUT_REFUSED, now, 1.0)
 
@@ -103,30 +110,54 @@ class Window:
             return
         size = min(self._size, float(self.most))
         seen = self._accepted + self._lost
-        known = factor == CUT_REFUSED and seen >= KNOWN
+        known = factor == CUT_REFUSED and self._accepted > 0
         self._before = (size, self._accepted / seen) if known else None
         self._size = max(floor, size * factor)
         self._starting = False
         self._cut_at, self._older = now, int(size)
         self._accepted = self._lost = self._late = 0.0
 
+    def _is_open(self) -> bool:
+        """Whether too little is known to cut: of before the cut, or of what the last one did. When
+        nothing is accepted, or less than before, nothing more need be known."""
+        seen = self._accepted + self._lost
+        if not self._accepted:
+            return False
+        if self._before is None:
+            return seen < KNOWN
+        share = self._before[1]
+        return seen < self._needed(share) and not self._exceeds(1 - share, seen)
+
+    def _exceeds(self, share: float, seen: float) -> bool:
+        """Whether more were refused than chance makes of such a share: three standard deviations
+        of a Poisson count."""
+        expected = share * seen
+        return self._lost > expected + 3 * math.sqrt(expected + 1)
+
+    @staticmethod
+    def _needed(before: float) -> float:
+        """Outcomes for a judgement, when such a share was accepted before."""
+        return max(JUDGED, REFUSALS / max(0.01, 1 - before))
+
     def _is_blind(self) -> bool:
         """Whether refusals come no more often than they do at any load."""
         seen = self._accepted + self._lost
-        return self._blind > 0 and (seen < JUDGED or self._lost <= 1.5 * self._blind * seen)
+        return self._blind > 0 and not self._exceeds(self._blind, seen)
 
     def _judge(self) -> bool:
         """Take a cut back that did not help; whether it was."""
         seen = self._accepted + self._lost
-        if seen < JUDGED or self._before is None:
+        if self._before is None:
             self._fade(seen)
+            return False
+        if seen < self._needed(self._before[1]):
             return False
         size, before = self._before
         self._before = None
         accepted = self._accepted / seen
         hoped = (before + min(1.0, before * size / self._size)) / 2
         self._blind = 0.0
-        if not 0.75 * before <= accepted < hoped:
+        if not max(TAKEN_BACK, 0.75 * before) <= accepted < hoped:
             return False
         self._blind = max(1 - accepted, 1 - before)
         self._size, self._starting = max(self._size, size), True
@@ -135,7 +166,7 @@ class Window:
 
     def _fade(self, seen: float) -> None:
         """Let old outcomes count less, so that shares are of late."""
-        if seen >= 4 * JUDGED:
+        if seen >= 10 * JUDGED:
             self._accepted, self._lost = self._accepted / 2, self._lost / 2
             self._late /= 2
 
