@@ -16,6 +16,7 @@ from analyses.pipeline.name_prompts import RENAME_BATCH, name_request, rename_re
 from analyses.pipeline.name_rules import (
     clean_description,
     clean_name,
+    flagged,
     set_apart,
     too_similar,
 )
@@ -28,6 +29,9 @@ NEIGHBOURS = 6
 
 CANDIDATES = 100
 """Rows looked at in each of them."""
+
+FLAGGED = "flagged"
+"""Why a name was replaced that held a link or spoke to the reader."""
 
 EXAMPLES = 5
 """Members shown for each group of too similar names."""
@@ -149,11 +153,13 @@ async def _named(index: int, sample: Sample, context: Context) -> ClusterText:
             raise
         context.log.warning("naming of cluster %d failed: %s", index, error.error_class)
         return _fallback(index, sample, error.error_class)
-    name = clean_name(str(answer.data.get("name", "")))
+    said = str(answer.data.get("name", "")), str(answer.data.get("description", ""))
+    if flagged(said[0]) or flagged(said[1]):
+        return _fallback(index, sample, FLAGGED)
+    name = clean_name(said[0])
     if not name:
         return _fallback(index, sample, "bad_answer")
-    description = clean_description(str(answer.data.get("description", "")))
-    return ClusterText(index, name, description, model=answer.model)
+    return ClusterText(index, name, clean_description(said[1]), model=answer.model)
 
 
 def _fallback(index: int, sample: Sample, error_class: str) -> ClusterText:
@@ -230,7 +236,8 @@ def _accepted(entries: Any, wanted: set[int], model: str) -> list[ClusterText]:
     found: dict[int, ClusterText] = {}
     for entry in entries:
         index, name = int(entry["index"]), clean_name(str(entry["name"]))
-        if index in wanted and name:
+        said = f"{entry['name']}\n{entry['description']}"
+        if index in wanted and name and not flagged(said):
             text = clean_description(str(entry["description"]))
             found.setdefault(index, ClusterText(index, name, text, model=model))
     return list(found.values())

@@ -49,6 +49,17 @@ _IDENTIFYING = re.compile(
     r"|#\d+|\b[a-z]{0,12}\d{4,}\w*\b",  # order numbers and other codes
     re.IGNORECASE,
 )
+_SLOGAN = re.compile(
+    r"https?:|\bwww\.|\b(?:javascript|vbscript):|\bdata:\w+/"
+    r"|\b(?:[a-z0-9-]{1,63}\.){1,4}[a-z]{2,24}/"  # an address without its scheme
+    r"|\b[a-z0-9-]{2,63}\.(?:com|org|info|biz|xyz|top|ru|cn|click|link|site|online|shop|example)\b"
+    r"|!?\[[^\]]*\]\s?[(\[]|<[a-z!/]"  # markup
+    r"|\bclick (?:here|this|on)\b|\bcall \W?\d|\b(?:buy|call|act|order|subscribe|join) now\b"
+    r"|\b(?:ignore|disregard|forget) (?:all |the |any |your |previous |prior |above )*"
+    r"(?:instruction|rule|prompt)s?\b"
+    r"|\byour (?:system prompt|instructions|api keys?)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 
 
@@ -63,6 +74,15 @@ def clean_name(text: str) -> str:
 def clean_description(text: str) -> str:
     """``text`` as a description: one paragraph of bounded length without identifying pieces."""
     return clip(_IDENTIFYING.sub("…", text[:LONGEST]), DESCRIPTION_CHARACTERS)
+
+
+def flagged(text: str) -> bool:
+    """Whether a name holds a link or markup, or speaks to who reads it or to a model.
+
+    Many conversations together may push such a text into a name (OWASP LLM01, indirect
+    injection). Names are shown as text anywhere; this keeps a slogan from standing there.
+    """
+    return bool(_SLOGAN.search(text[:LONGEST]))
 
 
 def folded(name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from analyses.models import AnalysisSession
 from analyses.pipeline.base import ChatAnswer, ChatPort, ChatRequest
 from analyses.pipeline.local.engine import MODEL_LABEL
 from analyses.runner.job import Job
+from core.figures import count_of
 
 INSTEAD = "No model of the route answered; the local engine "
 """How the warning begins that a model's answers were stood in for."""
@@ -55,4 +56,16 @@ def warn(session: AnalysisSession, job: Job, port: Noted, purpose: str) -> None:
     kept = [one for one in session.warnings if one != text]
     stood_in = purpose in job.ports.remote and port.models[MODEL_LABEL]
     session.warnings = [*kept, text] if stood_in else kept
+    session.save(update_fields=["warnings"])
+
+
+PUSHED = " held a link or spoke to the reader, and got words of the group instead."
+"""How the warning ends that names were replaced."""
+
+
+def tell_flagged(session: AnalysisSession, count: int) -> None:
+    """Say on a locked analysis how many names conversations may have pushed."""
+    kept = [one for one in session.warnings if not one.endswith(PUSHED)]
+    told = [f"{count_of(count, 'group name')}{PUSHED}"] if count else []
+    session.warnings = [*kept, *told]
     session.save(update_fields=["warnings"])

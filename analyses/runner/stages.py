@@ -21,7 +21,7 @@ from analyses.pipeline.embed import EmbedParams, EmbedStage
 from analyses.pipeline.hierarchy import HierarchyStage
 from analyses.pipeline.local.engine import MODEL_LABEL
 from analyses.pipeline.map import MapStage
-from analyses.pipeline.name import NameStage
+from analyses.pipeline.name import FLAGGED, NameStage
 from analyses.pipeline.prepare import PrepareStage
 from analyses.pipeline.preview import PreviewInputs, preview
 from analyses.pipeline.records import (
@@ -34,7 +34,7 @@ from analyses.pipeline.records import (
 from analyses.plan import VECTORS, RunParams
 from analyses.runner import finals, previews, saving
 from analyses.runner.job import Handler, Job
-from analyses.runner.noting import Noted, noted, warn
+from analyses.runner.noting import Noted, noted, tell_flagged, warn
 from analyses.runner.ports import RemoteEmbed
 from analyses.runner.sources import read_rows, rows_by_node, sources
 from core.figures import count_of
@@ -137,6 +137,7 @@ async def name(job: Job) -> None:
     def write(session: AnalysisSession) -> None:
         artifacts.point(session, ArtifactKind.NAMES, path, len(data))
         warn(session, job, port, "names")
+        tell_flagged(session, sum(text.failed == FLAGGED for text in latest.values()))
 
     await job.save(write)
 
