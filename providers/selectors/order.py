@@ -44,7 +44,18 @@ DOES = {
     Strategy.PRIORITY: "takes all work now",
 }
 
-NEXT, LATER = "asked when the one before fails", "asked when those before fail"
+WHY = {
+    "network": "could not be reached",
+    "timeout": "did not answer in time",
+    "server": "reported faults",
+    "rate_limit": "took too many requests",
+    "quota": "has no quota left",
+    "auth": "refused the key",
+    "permission": "does not allow this model",
+    "not_found": "does not know this model",
+    "bad_request": "refused most requests",
+}
+"""Why a model rests, in few words, by class of error."""
 
 ABILITIES = (
     ("supports_schema", "answers in a fixed form (JSON schema)"),
@@ -208,16 +219,14 @@ def _standing(
         return "off", "Off", "switched off"
     if skipped is not None:
         return _left_out(skipped, health)
+    if health is not None and health.state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
+        return "resting", "Being tried", "tried with the next call"
     place = order.index(str(model.pk))
     if plan.strategy == Strategy.WEIGHTED:
         return "ready", "In use", _part_of(plan, target, order)
     if place == 0 or plan.strategy in SHARED:
         return "ready", "In use", DOES[plan.strategy]
-    return (
-        "ready",
-        "Ready",
-        f"asked when {'the one' if place == 1 else 'those'} before fail{'s' * (place == 1)}",
-    )
+    return "ready", "Ready", "next in line" if place == 1 else f"asked as number {place + 1}"
 
 
 def _left_out(skipped: Skipped, health: DeploymentHealth | None) -> tuple[str, str, str]:
@@ -227,11 +236,10 @@ def _left_out(skipped: Skipped, health: DeploymentHealth | None) -> tuple[str, s
         return "resting", "Rested by hand", "until somebody returns it"
     local = timezone.localtime
     again = when(local(health.retry_at), local()) if health.retry_at else "any moment"
-    return (
-        "resting",
-        "Resting",
-        f"{skipped.reason.split(' It is tried')[0]} Tried again at {again}.",
-    )
+    why = WHY.get(health.reason, "failed too often")
+    gone = health.reason == "network"
+    state, word = ("down", "Skipped") if gone else ("resting", "Resting")
+    return state, word, f"{why}, tried again at {again}"
 
 
 def _part_of(plan: RoutePlan, target: PlannedTarget, order: list[str]) -> str:

@@ -59,9 +59,9 @@ class ProviderRow:
     def note(self) -> str:
         """What stands under the state: when it is tried again, or since when it does badly."""
         if self.state == "resting" and self.health.next_probe:
-            return f"Tried again at {clock(self.health.next_probe)}"
+            return f"Tried again at {within(self.health.next_probe)}"
         if self.state in ("down", "resting") and self.since:
-            return f"Since {clock(self.since)}"
+            return f"Since {within(self.since)}"
         return ""
 
     @property
@@ -71,8 +71,8 @@ class ProviderRow:
 
     @property
     def since_text(self) -> str:
-        """The same in words."""
-        return clock(self.since)
+        """The same in words, within a sentence."""
+        return within(self.since)
 
     @property
     def reason(self) -> str:
@@ -126,6 +126,12 @@ def clock(moment: datetime | None) -> str:
     if moment is None:
         return "an unknown time"
     return when(timezone.localtime(moment), timezone.localtime())
+
+
+def within(moment: datetime | None) -> str:
+    """The same within a sentence: "yesterday 18:20"."""
+    text = clock(moment)
+    return text[:1].lower() + text[1:]
 
 
 def providers(workspace: Workspace) -> QuerySet[Provider]:
@@ -199,7 +205,7 @@ def figures(
 
 def _spent(month: MonthSpend, rows: Sequence[ProviderRow]) -> dict[str, Any]:
     unpriced = sum(row.spent.unpriced for row in rows)
-    text = f"{count_of(unpriced, 'call')} unpriced" if unpriced else month.text
+    text = f"{month.text}, {count_of(unpriced, 'call')} unpriced" if unpriced else month.text
     return {
         "label": f"Spent in {month.name}",
         "value": money(month.used),

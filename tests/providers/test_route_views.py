@@ -140,9 +140,11 @@ def test_each_model_says_what_it_does_now(owner, workspace, models) -> None:
     rest(models[1], BreakerState.RESTED, reason="by hand", retry_at=None)
     first, second, third = order_of_use(workspace, "facets").rows
     assert (first.state, first.word) == ("resting", "Resting")
-    assert "did not answer in time. Tried again at" in first.text
+    assert "did not answer in time, tried again at" in first.text
     assert second.word == "Rested by hand"
     assert (third.word, third.text) == ("In use", "takes all work now")
+    DeploymentHealth.objects.filter(deployment=models[0]).update(retry_at=timezone.now())
+    assert order_of_use(workspace, "facets").rows[0].word == "Being tried"
     Provider.objects.filter(pk=models[2].provider_id).update(enabled=False)
     set_route(
         actor=owner,
