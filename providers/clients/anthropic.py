@@ -18,7 +18,7 @@ from typing import Any
 from providers.clients.listing import fetch_models
 from providers.clients.openai_compatible import encodable
 from providers.clients.reading import count
-from providers.clients.streaming import BROKEN, event_data
+from providers.clients.streaming import BROKEN, begun, event_data
 from providers.clients.wire import NO_HEADERS, Limits, Wire, parse_json, utc_now
 from providers.gateway.catalogue import ModelInfo
 from providers.gateway.errors import ErrorClass, Fault, classify_response
@@ -201,8 +201,7 @@ class EventReader:
             raise Fault(ErrorClass.SERVER, NOT_A_MESSAGE, status=200)
         fault = read_error(event, self._now)
         if fault is not None:
-            # The answer had begun, so it may be billed whatever the error's own status is.
-            raise Fault(fault.error_class, fault.detail, status=200)
+            raise begun(fault)
         return self._event(event)
 
     def end(self) -> WireAnswer:

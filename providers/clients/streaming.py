@@ -26,6 +26,17 @@ def event_data(line: bytes) -> bytes | None:
     return line[5:].strip() if line.startswith(b"data:") else None
 
 
+def begun(fault: Fault) -> Fault:
+    """A fault reported inside an answer: it may be billed whatever status the error names."""
+    return Fault(
+        fault.error_class,
+        fault.detail,
+        status=200,
+        retry_after=fault.retry_after,
+        unsure=fault.unsure,
+    )
+
+
 class ChunkReader:
     """Reads one streamed answer; feed it lines, then ask for the end."""
 
@@ -79,8 +90,7 @@ class ChunkReader:
     def _chunk(self, chunk: Mapping[str, Any]) -> list[StreamPiece]:
         fault = read_error(chunk, self._now)
         if fault is not None:
-            # The answer had begun, so it may be billed whatever status the error names.
-            raise Fault(fault.error_class, fault.detail, status=200, retry_after=fault.retry_after)
+            raise begun(fault)
         self._answer = replace(self._answer, **read_usage(chunk))
         try:
             choices = chunk.get("choices") or [{}]

@@ -257,9 +257,7 @@ def _too_many(headers: Mapping[str, str], said: str, now: datetime) -> Fault:
     limits = any(name.lower().startswith(_LIMIT_HEADERS) for name in headers)
     if wait is not None or limits or a_minute:
         return Fault(ErrorClass.RATE_LIMIT, "HTTP 429", status=429, retry_after=wait)
-    return Fault(
-        ErrorClass.QUOTA, "HTTP 429 without a time to wait", status=429, sent=False, unsure=True
-    )
+    return Fault(ErrorClass.QUOTA, "HTTP 429 without a time to wait", status=429, unsure=True)
 
 
 _LIMIT_HEADERS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")

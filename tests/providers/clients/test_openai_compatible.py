@@ -304,7 +304,11 @@ def test_reads_what_servers_really_send(body: dict[str, Any], answer: WireAnswer
 @pytest.mark.parametrize(
     ("body", "error_class"),
     [
-        ({"error": {"code": 429, "message": "rate limit"}}, ErrorClass.RATE_LIMIT),
+        ({"error": {"code": 429, "message": "rate limit"}}, ErrorClass.QUOTA),
+        (
+            {"error": {"code": 429, "message": "rate limit, try again in 2s"}},
+            ErrorClass.RATE_LIMIT,
+        ),
         ({"error": {"message": "Provider returned error"}}, ErrorClass.SERVER),
         (
             {"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]},

@@ -123,7 +123,7 @@ async def test_a_server_that_does_not_stream_gives_one_piece(
         (HEAD + chunk("Hel") + b'data: {"choices": 7}\n\n', "Hel", ErrorClass.SERVER),
         (HEAD + chunk("A") + chunk(finish="content_filter"), "A", ErrorClass.CONTENT_FILTER),
         (
-            HEAD + chunk("A") + b'data: {"error": {"code": 429, "message": "rate limit"}}\n\n',
+            HEAD + chunk("A") + b'data: {"error": {"code": 429, "message": "try again in 2s"}}\n\n',
             "A",
             ErrorClass.RATE_LIMIT,
         ),

@@ -1,96 +1,113 @@
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
+from httpx2 import Headers
 
-from providers.gateway.errors import (
-    TRAITS,
-    CallError,
-    ErrorClass,
-    classify_response,
-    parse_retry_after,
-)
+from providers.clients.reading import read_error
+from providers.gateway.errors import TRAITS, CallError, ErrorClass, Fault, classify_response
+from providers.gateway.wording import ADAPTABLE, LONGEST_WAIT, parse_retry_after, told_wait
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 E = ErrorClass
+
+
+RECORDED = Path(__file__).parents[1] / "clients" / "recorded" / "errors.json"
+SHAPES: list[dict[str, Any]] = json.loads(RECORDED.read_text("utf-8"))
+"""What providers and the machines in front of them answer, from their manuals and as seen. A body
+that is a string is a page, not JSON."""
+
+OURS = {one.value for one in ErrorClass} | {name for name, _ in ADAPTABLE}
+"""Words of our own that servers happen to use too."""
+
+PROMISED = {
+    "openai",
+    "azure",
+    "anthropic",
+    "google",
+    "mistral",
+    "openrouter",
+    "groq",
+    "together",
+    "ollama",
+    "vllm",
+    "lmstudio",
+    "llama.cpp",
+    "litellm",
+    "pages",
+}
 
 
 def openai(code: str | None, message: str, kind: str = "", param: str | None = None) -> dict:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-# Shapes as documented or seen: OpenAI, Azure, Anthropic's compatibility layer, Mistral, vLLM,
-# Ollama, llama.cpp server, Groq, OpenRouter, LiteLLM proxy.
-SHAPES = [
-    (401, {}, openai("invalid_api_key", "Incorrect API key provided: sk-abc"), E.AUTH),
-    (401, {}, {"message": "Unauthorized", "request_id": "1"}, E.AUTH),
-    (403, {}, openai("unsupported_country_region_territory", "not supported"), E.PERMISSION),
-    (403, {}, openai("model_not_found", "Project does not have access to model"), E.NOT_FOUND),
-    (404, {}, openai("model_not_found", "The model `x` does not exist"), E.NOT_FOUND),
-    (404, {}, {"error": "model 'llama9' not found, try pulling it first"}, E.NOT_FOUND),
-    (404, {}, None, E.NOT_FOUND),
-    (405, {}, None, E.NOT_FOUND),
-    (301, {}, None, E.NOT_FOUND),
-    (402, {}, openai("402", "Insufficient credits"), E.QUOTA),
-    (429, {}, openai("insufficient_quota", "You exceeded your current quota"), E.QUOTA),
-    (429, {"retry-after": "3"}, openai("insufficient_quota", "quota"), E.QUOTA),
-    (429, {}, openai("rate_limit_exceeded", "Rate limit reached for gpt-4o"), E.RATE_LIMIT),
-    (429, {"retry-after": "2"}, None, E.RATE_LIMIT),
-    (429, {"x-ratelimit-remaining-requests": "0"}, None, E.RATE_LIMIT),
-    (429, {}, {"message": "Requests rate limit exceeded"}, E.RATE_LIMIT),
-    (429, {}, None, E.QUOTA),
-    (400, {}, openai("context_length_exceeded", "maximum context length"), E.CONTEXT_LENGTH),
-    (
-        400,
-        {},
-        {
-            "object": "error",
-            "message": "This model's maximum context length is 4096 tokens.",
-            "type": "BadRequestError",
-            "code": 400,
-        },
-        E.CONTEXT_LENGTH,
-    ),
-    (
-        400,
-        {},
-        {
-            "error": {
-                "code": 400,
-                "message": "the request exceeds the available context size",
-                "type": "exceed_context_size_error",
-            }
-        },
-        E.CONTEXT_LENGTH,
-    ),
-    (413, {}, None, E.CONTEXT_LENGTH),
-    (
-        400,
-        {},
-        openai("content_filter", "filtered due to Azure's content management policy"),
-        E.CONTENT_FILTER,
-    ),
-    (400, {}, openai(None, "Your credit balance is too low to access the API"), E.QUOTA),
-    (400, {}, openai("model_not_found", "the model does not exist"), E.NOT_FOUND),
-    (400, {}, openai(None, "messages must not be empty"), E.BAD_REQUEST),
-    (422, {}, {"detail": [{"loc": ["body", "x"], "msg": "extra"}]}, E.BAD_REQUEST),
-    (400, {}, [{"error": {"code": 400, "message": "Invalid JSON payload"}}], E.BAD_REQUEST),
-    (408, {}, None, E.TIMEOUT),
-    (500, {}, openai("server_error", "The server had an error"), E.SERVER),
-    (502, {}, None, E.SERVER),
-    (503, {"retry-after": "1"}, openai(None, "overloaded"), E.SERVER),
-    (504, {}, None, E.TIMEOUT),
-    (529, {}, {"type": "error", "error": {"type": "overloaded_error"}}, E.SERVER),
-    (418, {}, None, E.BAD_REQUEST),
-]
+def fault_of(shape: dict[str, Any]) -> Fault:
+    body = None if isinstance(shape["body"], str) else shape["body"]
+    if shape.get("inside"):
+        found = read_error(body, NOW)
+        assert found is not None
+        return found
+    return classify_response(shape["status"], Headers(shape["headers"]), body, NOW)
 
 
-@pytest.mark.parametrize(("status", "headers", "body", "expected"), SHAPES)
-def test_class_of_recorded_shapes(
-    status: int, headers: dict[str, str], body: object, expected: ErrorClass
-) -> None:
-    assert classify_response(status, headers, body, NOW).error_class is expected
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda one: f"{one['provider']}: {one['name']}")
+def test_class_of_recorded_answers(shape: dict[str, Any]) -> None:
+    fault = fault_of(shape)
+    assert fault.error_class.value == shape["class"]
+    told = shape["retry_after"]
+    assert fault.retry_after == (None if told is None else pytest.approx(told))
+    assert fault.unsure == shape.get("unsure", False)
+    assert fault.rejected == shape.get("rejected", "")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda one: f"{one['provider']}: {one['name']}")
+def test_nothing_a_server_wrote_is_repeated(shape: dict[str, Any]) -> None:
+    fault = fault_of(shape)
+    shown = f"{fault!r} {fault} {fault.detail}".lower()
+    body = shape["body"] if isinstance(shape["body"], str) else json.dumps(shape["body"])
+    for word in re.findall(r"[a-z0-9_/.-]{12,}", body.lower()):
+        assert word in OURS or word not in shown
+
+
+def test_every_promised_server_is_in_the_table() -> None:
+    assert {shape["provider"] for shape in SHAPES} == PROMISED
+    seen = {ErrorClass(shape["class"]) for shape in SHAPES}
+    assert seen >= set(ErrorClass) - {E.CANCELLED, E.BUDGET}
+
+
+HANDLING = {
+    # class: (retried at the same target, tried at another, stops everything, what is at fault)
+    E.NETWORK: (True, True, False, "provider"),
+    E.TIMEOUT: (True, True, False, "provider"),
+    E.SERVER: (True, True, False, "provider"),
+    E.RATE_LIMIT: (True, True, False, "key"),
+    E.QUOTA: (False, True, True, "key"),
+    E.AUTH: (False, True, True, "key"),
+    E.PERMISSION: (False, True, True, "key"),
+    E.NOT_FOUND: (False, True, True, "model"),
+    E.CONTEXT_LENGTH: (False, True, False, "call"),
+    E.CONTENT_FILTER: (False, False, False, "call"),
+    E.BAD_REQUEST: (False, False, False, "call"),
+    E.BAD_ANSWER: (False, True, False, "call"),
+    E.CANCELLED: (False, False, False, "call"),
+    E.BUDGET: (False, False, True, "call"),
+}
+
+
+@pytest.mark.parametrize("error_class", ErrorClass)
+def test_how_each_class_is_handled(error_class: ErrorClass) -> None:
+    traits = TRAITS[error_class]
+    handled = (traits.retryable, traits.elsewhere, traits.fatal, traits.scope)
+    assert handled == HANDLING[error_class]
+    assert traits.text[0].isupper()
+    assert traits.text.endswith(".")
+    assert len({one.text for one in TRAITS.values()}) == len(TRAITS)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +151,9 @@ def test_what_a_server_wrote_is_never_repeated() -> None:
         ({"retry-after": "-4"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e9"}, LONGEST_WAIT),
+        ({"retry-after": "Fri, 01 Jan 9999 00:00:00 GMT"}, LONGEST_WAIT),
+        ({"retry-after": "9" * 5000}, None),
         ({}, None),
     ],
 )
@@ -141,9 +161,32 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert parse_retry_after(headers, NOW) == seconds
 
 
-def test_every_class_says_how_it_is_handled() -> None:
-    assert set(TRAITS) == set(ErrorClass)
-    fatal = {one for one in ErrorClass if TRAITS[one].fatal}
-    assert fatal == {E.AUTH, E.PERMISSION, E.QUOTA, E.NOT_FOUND, E.BUDGET}
-    assert not any(TRAITS[one].retryable for one in fatal)
+def test_a_call_s_error_says_what_its_class_means() -> None:
     assert CallError(E.AUTH).message == TRAITS[E.AUTH].text
+    assert CallError(E.AUTH).fatal
+    assert not CallError(E.AUTH, fatal=False).fatal
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("please try again in 6ms. visit", 0.006),
+        ("please try again in 1m2.5s.", 62.5),
+        ("please retry after 26 seconds", 26.0),
+        ("retrydelay': '34s'", 34.0),
+        ("try again in 99999999999999s", None),
+        ("try again in 5 minutes", None),
+        ("try again later", None),
+        ("retry " * 500, None),
+    ],
+)
+def test_a_wait_told_in_a_sentence(said: str, seconds: float | None) -> None:
+    assert told_wait(said) == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("body", [None, 7, [], [7], {}, {"error": 7}, {"error": {"code": []}}])
+@pytest.mark.parametrize("status", [*range(300, 600, 7), 400, 402, 403, 404, 413, 422, 429])
+def test_any_answer_has_a_class(status: int, body: object) -> None:
+    fault = classify_response(status, {"retry-after": "\x00"}, body, NOW)
+    assert fault.status == status
+    assert fault.detail
