@@ -33,7 +33,9 @@ class BreakerPolicy:
 
     ``consecutive`` failures, or a share of ``window_share`` of at least ``window_calls`` calls
     within ``window`` open it (five in a row: Envoy's outlier detection, ``consecutive_5xx``; a
-    share of at least ten calls: resilience4j's sliding window). It rests ``rest`` ·
+    share of at least ten calls: resilience4j's sliding window). The share counts only with
+    ``window_run`` failures in a row: who looks for the one text that trips a server asks for parts
+    of it, with other questions answered in between. It rests ``rest`` ·
     ``growth`` ^ openings up to ``longest_rest``, spread by ``jitter`` so that processes do not
     return as one; ``successes`` in a row close it. Where a person has to act, as after a refused
     key, it rests ``disabled_rest`` instead, up to ``disabled_longest``. A storm is
@@ -45,6 +47,7 @@ class BreakerPolicy:
     window: float = 30.0
     window_calls: int = 10
     window_share: float = 0.5
+    window_run: int = 2
     rest: float = 10.0
     growth: float = 1.5
     longest_rest: float = 120.0
@@ -211,8 +214,10 @@ class Breaker:
             self._bad -= not self._recent.popleft()[1]
 
     def _mostly_bad(self) -> bool:
-        seen = len(self._recent)
-        return seen >= self._policy.window_calls and self._bad >= self._policy.window_share * seen
+        policy, seen = self._policy, len(self._recent)
+        if self._run < policy.window_run or seen < policy.window_calls:
+            return False
+        return self._bad >= policy.window_share * seen
 
     def _open(self, now: float, fault: Fault) -> None:
         rest = self._disabled(fault) if self._lasting(fault) else self._rest()

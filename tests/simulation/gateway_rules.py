@@ -156,7 +156,7 @@ class Model:
         self.marks = [mark for mark in self.marks if mark[0] >= at - BREAKER.window]
         self.marks.append((at, well))
         bad = sum(not mark[1] for mark in self.marks)
-        many = len(self.marks) >= BREAKER.window_calls
+        many = len(self.marks) >= BREAKER.window_calls and self.row >= BREAKER.window_run
         mostly = many and bad >= BREAKER.window_share * len(self.marks)
         if not well and (self.row >= BREAKER.consecutive or mostly):
             self.opened, self.good = at, 0

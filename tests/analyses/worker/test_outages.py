@@ -25,7 +25,7 @@ from projects.models import Dataset
 from providers.clients.scripted import Act, Scenario, Step
 from providers.gateway.clock import SystemClock
 from providers.gateway.retry import RetryPolicy
-from providers.models import CallState, LlmCall, ModelDeployment
+from providers.models import CallState, DeploymentHealth, LlmCall, ModelDeployment
 from tests.analyses.worker.support import Told, check_books, picture, run, worker_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,10 +120,10 @@ def test_a_rate_limit_for_everything_is_waited_out(
 
 
 def again(session: AnalysisSession) -> AnalysisSession:
-    """The time of the block has passed: the tick and a worker, no person."""
-    AnalysisSession.objects.filter(pk=session.pk).exclude(retry_at=None).update(
-        retry_at=timezone.now() - timedelta(seconds=1)
-    )
+    """The time of the block and of the model's rest has passed: the tick and a worker, no person."""
+    past = timezone.now() - timedelta(seconds=1)
+    DeploymentHealth.objects.exclude(retry_at=None).update(retry_at=past)
+    AnalysisSession.objects.filter(pk=session.pk).exclude(retry_at=None).update(retry_at=past)
     services.tick()
     return run(session)
 

@@ -108,7 +108,8 @@ class Machine(RuleBasedStateMachine):
         self.marks.append((self.now, fault is None))
         self.marks = [mark for mark in self.marks if mark[0] >= self.now - POLICY.window]
         bad = sum(not good for _, good in self.marks)
-        if fault and (self.row >= 5 or (len(self.marks) >= 10 and 2 * bad >= len(self.marks))):
+        mostly = self.row >= 2 and len(self.marks) >= 10 and 2 * bad >= len(self.marks)
+        if self.row >= 5 or mostly:
             self._open()
 
     def _open(self) -> None:
@@ -157,13 +158,21 @@ def test_five_in_a_row_open_it_and_four_do_not(error_class: ErrorClass) -> None:
 
 def test_half_of_ten_within_half_a_minute_open_it() -> None:
     slow, fast = breaker(), breaker()
-    for number in range(10):
+    for number, outcome in enumerate("gbgbgbggbb"):
         for one, pace in ((slow, 4.0), (fast, 2.0)):
-            if number % 2:
+            if outcome == "b":
                 one.failed(number * pace, Fault(ErrorClass.TIMEOUT))
             else:
                 one.succeeded(number * pace)
     assert (slow.state, fast.state) == ("closed", "open")
+
+
+def test_who_looks_for_the_text_that_trips_a_server_opens_nothing() -> None:
+    one = breaker()
+    for number in range(20):
+        one.failed(number, Fault(ErrorClass.SERVER))
+        one.succeeded(number)
+    assert one.state == "closed"
 
 
 @pytest.mark.parametrize(
