@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -17,7 +17,11 @@ from analyses.selectors.batches import classes_text
 from analyses.selectors.limits import Limit, limits_of, tightest
 from core import figures
 from providers.gateway.errors import TRAITS, ErrorClass
+from providers.selectors.bulk import at_provider
 from providers.selectors.use import of_use
+
+SOON = timedelta(minutes=3)
+"""A new try that is nearer is told to the second."""
 
 REFERENCE = 12
 """Characters of an analysis's id that a person can read out."""
@@ -59,7 +63,7 @@ def notices_of(session: AnalysisSession) -> list[Notice]:
     """The notice to show first; after those that can be dismissed the one that stays.
 
     By urgency: stopped, incomplete, a limit close by, a recovery, calls in doubt, warnings, floors.
-    At most three queries.
+    At most three queries, and two more for one that is read in batches.
     """
     found: list[Notice] = []
     for look in URGENCY:
@@ -175,6 +179,8 @@ def _again(session: AnalysisSession) -> str:
         return ""
     if session.retry_at <= timezone.now():
         return " It is being tried again now."
+    if session.retry_at - timezone.now() < SOON:
+        return f" Tried again at {timezone.localtime(session.retry_at):%H:%M:%S}."
     return f" Tried again {moment(session.retry_at)}."
 
 
@@ -239,7 +245,21 @@ def _floors(session: AnalysisSession) -> Iterator[Notice]:
         yield Notice("info", "shield-lock", head + colon.strip(), tail)
 
 
-URGENCY = (_failed, _blocked, _partial, _near, _recovered, _doubt, _warned, _floors)
+def _away(session: AnalysisSession) -> Iterator[Notice]:
+    """What waits at a provider; no query for an analysis that is not read in batches."""
+    found = at_provider(session.pk) if session.params.get("bulk") else None
+    if found is None or session.ended:
+        return
+    count = figures.count_of(found.calls, "conversation is", "conversations are")
+    title = f"{count} at {found.provider}, in batches at half the price."
+    text = (
+        f"Sent {moment(found.sent_at)}, expected {moment(found.expected_at)} at the latest; "
+        f"{found.collected:,} collected so far. Nothing needs to be done or stay open."
+    )
+    yield Notice("info", "clock", title, text)
+
+
+URGENCY = (_failed, _blocked, _partial, _near, _away, _recovered, _doubt, _warned, _floors)
 
 
 # --- A recovery -----------------------------------------------------------------------------------

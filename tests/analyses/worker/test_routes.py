@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
+from analyses import services
 from analyses.models import AnalysisSession, ArtifactKind, SessionStatus
 from analyses.pipeline.local.engine import MODEL_LABEL
 from analyses.plan import FrozenRoute, RunParams
 from analyses.runner import ports
 from analyses.runner.claims import session_of
 from projects.models import Dataset, Project
-from providers.gateway.errors import ErrorClass, Fault
+from providers.gateway.errors import CallError, ErrorClass, Fault
 from providers.gateway.types import Deployment
 from providers.models import LlmCall, ModelDeployment, Provider, ProviderKind
 from tests.analyses.worker.support import Told, check_books, run
@@ -167,3 +170,40 @@ def test_a_model_switched_off_later_is_left_out_while_another_stays(
     assert found == {str(second.pk), str(model.pk)}  # naming still has the analysis's own model
     session = run(session)
     assert asked(session, "facets") == {"second"}
+
+
+def test_an_analysis_parks_as_long_as_the_gateway_says_and_goes_on_alone(
+    talks: Callable[..., Dataset],
+    start: Callable[..., AnalysisSession],
+    model: ModelDeployment,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+    analyst_client: Client,
+) -> None:
+    from providers.gateway.gateway import Gateway
+
+    chat = Gateway.chat
+
+    async def resting(*args: Any) -> Any:
+        raise CallError(ErrorClass.SERVER, "Scripted: rests.", fatal=True, retry_after=40.0)
+
+    monkeypatch.setattr(Gateway, "chat", resting)
+    before = timezone.now()
+    session = run(start(talks(12), chat=model))
+    assert (session.status, session.reason) == (SessionStatus.BLOCKED, "provider")
+    assert session.retry_at is not None
+    assert 40 <= (session.retry_at - before).total_seconds() < 60
+    page = analyst_client.get(f"/p/{session.project.slug}/analyses/{session.number}/live/")
+    assert (
+        f"Tried again at {timezone.localtime(session.retry_at):%H:%M:%S}" in page.content.decode()
+    )
+    assert set(session.batches.values_list("attempt", flat=True)) <= {0, 1}
+    monkeypatch.setattr(Gateway, "chat", chat)
+    services.tick()
+    session.refresh_from_db()
+    assert session.status == SessionStatus.BLOCKED  # not before its time
+    AnalysisSession.objects.filter(pk=session.pk).update(retry_at=timezone.now())
+    services.tick()
+    session = run(session)
+    assert session.status == SessionStatus.COMPLETED, session.detail
+    check_books(session)
