@@ -22,6 +22,7 @@ from providers.selectors.limits import (
     room,
     spending,
 )
+from providers.selectors.prices import Price, Unpriced, dated_prices, price_of, unpriced
 from providers.selectors.providers import (
     ProviderRow,
     figures,
@@ -30,7 +31,9 @@ from providers.selectors.providers import (
     providers,
     state_of,
 )
+from providers.selectors.reconciling import Report, report
 from providers.selectors.routes import effective_route, offered, route_plan, route_plans
+from providers.selectors.use import UseState, use_limits, use_room, use_states
 
 __all__ = [
     "ChangeRow",
@@ -38,25 +41,36 @@ __all__ = [
     "LimitState",
     "Place",
     "PlaceRow",
+    "Price",
     "ProviderHealth",
     "ProviderRow",
+    "Report",
     "Spending",
     "SwitchFigures",
+    "Unpriced",
+    "UseState",
+    "dated_prices",
     "deployment_health",
     "effective_route",
     "figures",
     "limit_states",
     "offered",
     "places",
+    "price_of",
     "provider",
     "provider_health",
     "provider_rows",
     "providers",
     "recent_changes",
+    "report",
     "room",
     "route_plan",
     "route_plans",
     "spending",
     "state_of",
     "switch_figures",
+    "unpriced",
+    "use_limits",
+    "use_room",
+    "use_states",
 ]

@@ -79,8 +79,7 @@ class ProviderInput:
     Secrets are write-only: ``None`` keeps what is stored and an empty string removes it, for
     ``key``, for ``proxy``, for ``ca_certificates`` (PEM, no secret) and for each value of
     ``headers``, whose other names are removed; ``headers`` ``None`` keeps them all. ``preset``
-    names an entry of :mod:`providers.clients.presets`. ``allow_private`` asks that this
-    provider's own host may be one of the private network. ``reconciles`` has the provider keep
+    names an entry of :mod:`providers.clients.presets`. ``reconciles`` has the provider keep
     answers, so that one that was cut off can be looked up.
     """
 
@@ -106,7 +105,6 @@ class ProviderInput:
     headers: Mapping[str, str | None] | None = field(default=None, repr=False)
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    allow_private: bool = False
 
 
 def offered(given: ProviderInput) -> list[ModelInput]:

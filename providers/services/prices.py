@@ -19,14 +19,12 @@ from providers.models import CallState, LlmCall, ModelDeployment, ModelPrice
 from providers.prices import cost_at
 from providers.selectors.prices import dated_prices, price_of
 from providers.services.books import NOTHING, Ledger, amount, scopes_of
+from providers.services.bulk import PRICE_FACTOR
 
 LARGEST = Decimal(100_000)
 """US dollars per million tokens; more is a slip of the decimal point."""
 
 FURTHEST = timedelta(days=3660)
-BATCH_FACTOR = 0.5
-"""Batch APIs cost half (OpenAI "Batch API", Anthropic "Message Batches", Mistral "Batch")."""
-
 GROUP = 500
 """Calls priced in one transaction, which holds up the workspace's calls."""
 
@@ -176,7 +174,7 @@ def _priced(call: LlmCall, deployment: ModelDeployment, dated: Sequence[ModelPri
     prices = price_of(deployment, call.sent_at, call.tokens_in, dated).prices
     if prices is None:
         return False
-    factor = BATCH_FACTOR if call.batched else 1.0
+    factor = PRICE_FACTOR if call.batched else 1.0
     cost = cost_at(prices, call.tokens_in, call.tokens_out, call.tokens_cached)
     call.cost = amount(factor * cost)
     return True

@@ -131,7 +131,6 @@ PLAIN = (
     "concurrency",
     "requests_per_minute",
     "tokens_per_minute",
-    "allow_private",
     "enabled",
     "reconciles",
 )
