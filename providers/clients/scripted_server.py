@@ -19,6 +19,7 @@ from providers.clients.openai_compatible import KEPT_AS
 from providers.clients.scripted import Act, Scenario, Script, Step, load_scenario
 from providers.clients.scripted_anthropic import as_chat, as_message
 from providers.clients.scripted_batches import ScriptedBatches
+from providers.clients.scripted_delivery import cut, send_stream, send_whole
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 
@@ -111,7 +112,7 @@ class ScriptedServer:
         return web.json_response({"object": "list", "data": messages, "has_more": False})
 
     async def _models(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "scripted"}]})
+        return web.json_response(self.script.models())
 
     async def _stats(self, request: web.Request) -> web.Response:
         script = self.script
@@ -140,7 +141,7 @@ class ScriptedServer:
             return web.json_response({"error": {"message": "not JSON"}}, status=400)
         step = self.script.next_step(body)
         if step.act in (Act.DROPPED, Act.REFUSED):
-            return _cut(request)
+            return cut(request)
         refusal = self.script.refusal(step, body)
         answer = {} if refusal else make(step, body)
         if refusal is None:
@@ -149,36 +150,12 @@ class ScriptedServer:
         if refusal is not None:
             status, headers, said = refusal
             return web.json_response(said, status=status, headers=headers)
-        return await _sent(request, step, answer)
-
-
-async def _sent(request: web.Request, step: Step, answer: dict[str, Any]) -> web.StreamResponse:
-    """The answer, or what the step makes of it."""
-    if step.act is Act.HANG:
-        await asyncio.Event().wait()
-    if step.act is Act.NOT_JSON:
-        return web.Response(text="<html>not an API</html>", content_type="text/html")
-    content = json.dumps(answer).encode()
-    if step.act is Act.HANG_MIDWAY:
-        return await _half(request, content)
-    return web.Response(body=content, content_type="application/json")
-
-
-def _cut(request: web.Request) -> web.Response:
-    """Drop the connection without an answer."""
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
-
-
-async def _half(request: web.Request, content: bytes) -> web.StreamResponse:
-    """Send half of the answer, then nothing more."""
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    response.content_length = len(content)
-    await response.prepare(request)
-    await response.write(content[: len(content) // 2])
-    await asyncio.Event().wait()
-    return response
+        left = self.script.meter.headers()
+        if not body.get("stream") or "choices" not in answer:
+            return await send_whole(request, step, answer, left)
+        usage = (body.get("stream_options") or {}).get("include_usage") is True
+        chunks = self.script.chunks(answer, usage)
+        return await send_stream(request, step, chunks, left, self.script.scenario.pace)
 
 
 async def serve(host: str, port: int, scenario: Scenario, bill: Bill | None = None) -> None:
@@ -198,7 +175,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="An OpenAI-compatible server that plays a script")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--scenario", type=Path, help="JSON file; without it every call succeeds")
+    parser.add_argument(
+        "--scenario", help="JSON file or a name that ships; without it every call succeeds"
+    )
     parser.add_argument("--bill", type=Path, help="file that gets a line for every billed request")
     options = parser.parse_args()
     try:

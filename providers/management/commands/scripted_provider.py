@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from typing_extensions import override
 
-from providers.clients.scripted import Scenario, load_scenario
+from providers.clients.scenario import Scenario, load_scenario, shipped_scenarios
 from providers.clients.scripted_server import serve
 
 
@@ -27,7 +26,14 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
         parser.add_argument(
-            "--scenario", type=Path, help="JSON file; without it every call succeeds"
+            "--scenario",
+            default="",
+            help="a JSON file, or one that ships with the product: "
+            f"{', '.join(shipped_scenarios())}; without it every call succeeds",
+        )
+        parser.add_argument("--seed", type=int, help="another run of the same scenario")
+        parser.add_argument(
+            "--requests-per-minute", type=int, help="refuse what comes faster; 0 for no limit"
         )
 
     @override
@@ -35,6 +41,9 @@ class Command(BaseCommand):
         """Serve until Ctrl-C."""
         try:
             scenario = load_scenario(options["scenario"]) if options["scenario"] else Scenario()
+            asked = {name: options[name] for name in ("seed", "requests_per_minute")}
+            told = {name: value for name, value in asked.items() if value is not None}
+            scenario = Scenario.model_validate({**scenario.model_dump(), **told})
         except (OSError, ValueError) as error:
             raise CommandError(f"The scenario could not be read: {error}") from error
         try:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
+from django.core.management import CommandError, call_command, load_command_class
 
 from providers.clients import plausible
 from providers.clients.openai_compatible import OpenAICompatibleClient
 from providers.clients.scenario import Phase, load_scenario, shipped_scenarios
 from providers.clients.scripted import Act, Scenario, Script, ScriptedClient, Step
 from providers.clients.scripted_server import Bill, ScriptedServer
-from providers.gateway.errors import Fault
+from providers.gateway.errors import ErrorClass, Fault
 from providers.gateway.types import ChatMessage, Timeouts, WireChat
 from tests.providers.support import SCHEMA, deployment
 
@@ -278,3 +279,75 @@ async def test_a_tool_that_cannot_be_called_is_a_fault() -> None:
     with pytest.raises(Fault) as caught:
         await client.chat(deployment(), WireChat((ChatMessage("user", "a"),), 9))
     assert caught.value.status == 400
+
+
+async def test_streams_over_http_as_in_the_process() -> None:
+    wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100, schema=SCHEMA)
+    server = ScriptedServer(Scenario(requests_per_minute=100))
+    client = OpenAICompatibleClient()
+    try:
+        target = deployment(kind="openai", base_url=await server.start(), timeouts=Timeouts())
+        over_http = [piece async for piece in client.stream(target, wire)]
+        assert [one.id for one in await client.models(target)] == ["scripted-1", "scripted-embed"]
+        assert await client.takes_tools(target, WireChat(wire.messages, 50))
+    finally:
+        await client.aclose()
+        await server.stop()
+    in_process = [piece async for piece in ScriptedClient().stream(deployment(), wire)]
+    assert [piece.text for piece in over_http] == [piece.text for piece in in_process]
+    end, same = over_http[-1].end, in_process[-1].end
+    assert end is not None
+    assert same is not None
+    assert (end.tokens_in, end.tokens_out) == (same.tokens_in, same.tokens_out)
+    assert end.quota is not None
+    assert end.quota.requests_limit == 100
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_connection_dropped_in_the_middle_over_http(streamed: bool) -> None:
+    wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100, schema=SCHEMA)
+    server = ScriptedServer(Scenario(mix=(Step(act=Act.DROP_MIDWAY, tokens=3),)))
+    client = OpenAICompatibleClient()
+    came = ""
+    try:
+        target = deployment(kind="openai", base_url=await server.start(), timeouts=Timeouts())
+        if streamed:
+            stream = client.stream(target, wire)
+            came = "".join([(await anext(stream)).text for _ in range(3)])
+            with pytest.raises(Fault) as caught:
+                await anext(stream)
+        else:
+            with pytest.raises(Fault) as caught:
+                await client.chat(target, wire)
+    finally:
+        await client.aclose()
+        await server.stop()
+    assert caught.value.error_class is ErrorClass.NETWORK
+    assert caught.value.sent
+    assert bool(came) == streamed
+
+
+async def test_over_http_a_limit_is_kept_for_all_callers_together() -> None:
+    server = ScriptedServer(Scenario(requests_per_minute=3))
+    client = OpenAICompatibleClient()
+    wire = WireChat((ChatMessage("user", "user: where is my parcel?"),), 100)
+    try:
+        target = deployment(kind="openai", base_url=await server.start(), timeouts=Timeouts())
+        calls = [client.chat(target, wire) for _ in range(6)]
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+    finally:
+        await client.aclose()
+        await server.stop()
+    faults = [one for one in ended if isinstance(one, Fault)]
+    assert len(faults) == 3
+    assert {one.error_class for one in faults} == {ErrorClass.RATE_LIMIT}
+    assert all(0 < (one.retry_after or 0) <= 20 for one in faults)
+
+
+def test_the_command_names_the_scenarios_and_checks_its_options() -> None:
+    command = load_command_class("providers", "scripted_provider")
+    told = command.create_parser("manage.py", "scripted_provider").format_help()
+    assert all(name in told for name in shipped_scenarios())
+    for wrong in (["--scenario", "no_such"], ["--requests-per-minute", "-1"]):
+        with pytest.raises(CommandError):
+            call_command(command, *wrong)
