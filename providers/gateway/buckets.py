@@ -27,8 +27,9 @@ class Bucket:
 
     ``limit`` is per minute and for all processes together, ``None`` for none; ``share`` is this
     process's part of it. What the server says is left takes effect besides the own count, since
-    others may use the same key. An amount that is larger than the limit itself passes when nothing
-    else was taken in the last minute: refusing it would hold it up for ever.
+    others may use the same key. Every process may take one a minute, however small its part. An
+    amount that is larger than the limit itself passes when nothing else was taken in the last
+    minute: refusing it would hold it up for ever.
     """
 
     def __init__(self, limit: int | None = None) -> None:
@@ -69,10 +70,10 @@ class Bucket:
         if limit is None:
             return 0.0
         self._refill(now, limit)
-        free = limit if interactive else max(1.0, limit * (1 - INTERACTIVE))
+        free = limit if interactive else min(limit, max(1.0, limit * (1 - INTERACTIVE)))
         return max(
             self._wait_for_minute(amount, now, free),
-            self._wait_for_level(amount, free),
+            self._wait_for_level(amount, limit, free),
             self._wait_for_server(amount, now, limit),
         )
 
@@ -81,20 +82,22 @@ class Bucket:
         limit = self.limit
         if limit is not None:
             self._refill(now, limit)
-            self._level -= amount
+            self._level = max(-self._capacity, self._level - amount)
         if self._left is not None:
             self._left -= amount
         self._count(amount, now)
 
-    def correct(self, estimated: float, actual: float, now: float) -> None:
-        """Put right what was taken before by what it came to."""
+    def correct(self, estimated: float, actual: float, taken_at: float) -> None:
+        """Put right what was taken at a time by what it came to."""
         more = actual - estimated
-        if self.limit is None:
-            return
-        self._level = min(self._capacity, self._level - more)
+        self._level = max(-self._capacity, min(self._capacity, self._level - more))
         if self._left is not None:
             self._left -= more
-        self._count(more, now)
+        for slot in self._slots:
+            if slot[0] <= taken_at < slot[0] + SLOT:
+                slot[1] += more
+                self._used += more
+                return
 
     def told(self, limit: int | None, left: int | None, reset: float | None, now: float) -> None:
         """What an answer's headers said: the limit a minute, what is left, seconds until whole."""
@@ -137,9 +140,10 @@ class Bucket:
                 return max(0.01, start + MINUTE + SLOT - now)
         return SLOT
 
-    def _wait_for_level(self, amount: float, free: float) -> float:
-        missing = min(amount, self._capacity) - self._level
-        return 0.0 if missing <= 1e-6 else missing * MINUTE / free
+    def _wait_for_level(self, amount: float, limit: float, free: float) -> float:
+        kept = self._capacity * (1 - free / limit)
+        missing = kept + min(amount, self._capacity - kept) - self._level
+        return 0.0 if missing <= 1e-6 else missing * MINUTE / limit
 
     def _wait_for_server(self, amount: float, now: float, limit: float) -> float:
         if self._left is None or now >= self._whole_at:

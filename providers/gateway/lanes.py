@@ -59,7 +59,7 @@ class Lane:
         self._requests = Bucket(target.requests_per_minute)
         self._tokens = Bucket(target.tokens_per_minute)
         self._turn = Limiter(1)
-        self._charges: dict[int, deque[float]] = {}
+        self._charges: dict[int, deque[tuple[float, float]]] = {}
         self._ratio = 1.0
         self._deadlines = Deadlines(target.timeouts.first_byte)
         self._ramp: asyncio.TimerHandle | None = None
@@ -89,8 +89,11 @@ class Lane:
     ) -> None:
         """Wait until a call of about so many tokens fits into the limits a minute, and count it.
 
-        Raises :class:`CallError` (cancelled) when it is asked to stop.
+        Raises :class:`CallError` (cancelled) when it is asked to stop. Providers' batches have
+        limits of their own, so what goes into them always fits.
         """
+        if self._batched:
+            return
         if interactive:
             await self._admit(tokens, should_stop, interactive=True)
             return
@@ -102,7 +105,7 @@ class Lane:
     ) -> None:
         """A call was answered after ``latency`` seconds and took so many tokens."""
         now = self._clock.monotonic()
-        self._correct(estimated, tokens, now)
+        self._correct(estimated, tokens)
         self._learn(estimated, tokens)
         self._told(quota, now)
         if not self._batched:
@@ -113,7 +116,7 @@ class Lane:
     def failed(self, fault: Fault, latency: float, estimated: int = 0) -> None:
         """A call failed after ``latency`` seconds."""
         now = self._clock.monotonic()
-        self._correct(estimated, estimated if maybe_billed(fault) else 0, now)
+        self._correct(estimated, None if maybe_billed(fault) else 0)
         if fault.error_class is ErrorClass.RATE_LIMIT:
             self._window.refused(now)
         elif fault.error_class is ErrorClass.TIMEOUT and fault.sent:
@@ -123,7 +126,7 @@ class Lane:
         self._fit()
 
     def share(self, health: Health) -> None:
-        """Take this process's part of the limits a minute, and what others heard of the rest."""
+        """Take this process's part of the limits a minute."""
         part = 1.0
         if health.members > 1:
             total = max(health.wanted, self.wanted)
@@ -175,16 +178,19 @@ class Lane:
             await self._clock.sleep(min(wait, POLL_SECONDS))
         self._requests.take(1, now)
         self._tokens.take(charge, now)
-        self._charges.setdefault(tokens, deque()).append(charge)
+        self._charges.setdefault(tokens, deque()).append((charge, now))
 
-    def _correct(self, estimated: int, tokens: int, now: float) -> None:
-        """Count what a call took in place of what was counted for it at first."""
+    def _correct(self, estimated: int, tokens: int | None) -> None:
+        """Count what a call took in place of what was counted for it at first; ``None`` when
+        nobody knows."""
         charges = self._charges.get(estimated)
         if not charges:
             return
-        self._tokens.correct(charges.popleft(), tokens, now)
+        charge, taken_at = charges.popleft()
         if not charges:
             del self._charges[estimated]
+        if tokens is not None:
+            self._tokens.correct(charge, tokens, taken_at)
 
     def _learn(self, estimated: int, tokens: int) -> None:
         if estimated > 0 and tokens > 0:
