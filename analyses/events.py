@@ -43,6 +43,14 @@ class BatchSaved(LiveEvent):
     text: str = ""
 
 
+class BatchAway(LiveEvent):
+    """Conversations were handed to a provider in a batch, or such a batch is over."""
+
+    kind: ClassVar[str] = "away"
+    over: bool = False
+    text: str = ""
+
+
 class PictureChanged(LiveEvent):
     """New clusters and places on the map."""
 

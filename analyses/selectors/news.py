@@ -13,7 +13,7 @@ from core import figures
 from core.models import Event
 
 MAX_NEWS = 60
-KINDS = ("status", "stage", "batches", "recovery", "budget", "clusters", "insights")
+KINDS = ("status", "stage", "batches", "away", "recovery", "budget", "clusters", "insights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ def _batch(payload: Mapping[str, Any]) -> Words | None:
     return "refresh", "w", f"{name}: {text or 'taken back and tried again.'}"
 
 
+def _away(payload: Mapping[str, Any]) -> Words | None:
+    icon, tone = ("player-play", "o") if payload.get("over") else ("clock", "a")
+    return icon, tone, str(payload.get("text", ""))
+
+
 def _clusters(payload: Mapping[str, Any]) -> Words | None:
     groups = figures.count_of(int(payload.get("clusters", 0)), "cluster")
     read = figures.count_of(int(payload.get("conversations", 0)), "conversation")
@@ -102,6 +107,7 @@ WORDING: dict[str, Callable[[Mapping[str, Any]], Words | None]] = {
     "status": _status,
     "stage": _stage,
     "batches": _batch,
+    "away": _away,
     "recovery": _recovery,
     "budget": _budget,
     "clusters": _clusters,

@@ -12,9 +12,11 @@ from django.db import transaction
 from django.db.models import Exists, Max, OuterRef
 from django.db.models.functions import Now
 
+from analyses.events import BatchAway
 from analyses.models import AnalysisSession, Batch, Desired
 from analyses.services.advance import advance, locked
 from core import work
+from core.events import publish
 from core.models import WorkStatus
 from providers.models import BulkState, ProviderBatch
 from providers.services.bulk import open_batches, refuse_batches
@@ -32,7 +34,11 @@ def put_aside(batch: Batch, uids: Collection[str]) -> None:
         # Under the lock: a batch that ends now is either seen here, or sees this one.
         waited = open_batches().filter(uid__in=uids, analysis_id=session.pk)
         until = waited.aggregate(until=Max("expires_at"))["until"]
+        known = session.batches.filter(not_before=until).exists()
         Batch.objects.filter(pk=batch.pk).update(not_before=until)
+        if until is not None and not known:
+            text = "Conversations were handed to the provider in a batch, at half the price."
+            publish(session.topic, BatchAway(text=text))
         if session.desired != Desired.RUN:
             advance(session, reap=False)
 
@@ -51,8 +57,12 @@ def take_up() -> int:
     count = 0
     for pk in set(waiting.order_by().values_list("session", flat=True)):
         with transaction.atomic():
-            locked(pk)
-            count += waiting.filter(session=pk).update(not_before=None)
+            session = locked(pk)
+            taken = waiting.filter(session=pk).update(not_before=None)
+            if taken:
+                text = "A batch at the provider is over; what it answered is being read."
+                publish(session.topic, BatchAway(over=True, text=text))
+        count += taken
     _refuse_orphans()
     return count
 

@@ -48,6 +48,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "progress": ("progress", "kpis"),
     "stage": ("progress", "kpis", "feed"),
     "batches": ("batches", "work", "feed"),
+    "away": ("notice", "batches", "feed"),
     "recovery": ("notice", "batches", "feed", "dialogs"),
     "budget": ("notice", "kpis", "work", "feed", "dialogs"),
     "clusters": ("clusters", "hint", "kpis", "feed", "map"),

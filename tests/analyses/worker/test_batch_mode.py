@@ -45,6 +45,7 @@ from tests.analyses.worker.batch_server import (
     waiting,
 )
 from tests.analyses.worker.support import check_books, run
+from tests.faults.support import told_by_page
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,9 +122,15 @@ def test_an_analysis_is_read_in_batches(begin: Begin, serve: Serve, shape: str) 
     assert (batch.state, batch.size, batch.analysis_id) == (BulkState.WORKING, SIZE, session.pk)
     assert waiting(session) == session.batches.filter(stage="facets").count()
 
+    said = told_by_page(session)
+    assert f"{SIZE} conversations are at Scripted, in batches at half the price." in said
+    assert "0 collected so far" in said
+    assert "handed to the provider" in said
+
     session = finished(session)
 
     check_paid(session, server)
+    assert "is over" in told_by_page(session)
     assert session.read_count == SIZE
     batch.refresh_from_db()
     assert (batch.state, batch.collected, batch.missing) == (BulkState.ENDED, SIZE, 0)
