@@ -32,7 +32,9 @@ from providers.gateway.flight import SingleFlight
 from providers.gateway.health import HealthStore
 from providers.gateway.hedge import Hedger
 from providers.gateway.journal import Journal, JournalRow, fresh
+from providers.gateway.nearby import Look, Nearby
 from providers.gateway.retry import RetryPolicy
+from providers.gateway.semantic import SemanticCache
 from providers.gateway.sending import Job, Limits
 from providers.gateway.strategy import Needs
 from providers.gateway.streaming import Stream
@@ -79,6 +81,7 @@ class Gateway:
         rng: random.Random | None = None,
         health: HealthStore | None = None,
         breaker: BreakerPolicy | None = None,
+        semantic: SemanticCache | None = None,
     ) -> None:
         self._clients = clients
         self._journal = journal
@@ -87,6 +90,7 @@ class Gateway:
         rng = rng or random.Random()  # noqa: S311 - jitter, no secret
         self._board = Board(health, breaker or BreakerPolicy(), clock, rng)
         self._dispatch = Dispatcher(journal, self._board, policy or RetryPolicy(), clock, rng)
+        self._nearby = Nearby(semantic)
         self._hedger = Hedger(self._dispatch, self._board, clock)
         self._capabilities: dict[str, Capabilities] = {}
         self._flights: SingleFlight[Asked] = SingleFlight(_its_own)
@@ -122,6 +126,7 @@ class Gateway:
         """Close the clients, then the journal, and tell the others what is left to tell."""
         for client in self._clients.values():
             await client.aclose()
+        await self._nearby.aclose()
         await self._journal.aclose()
         await self._board.aclose()
 
@@ -132,8 +137,8 @@ class Gateway:
         is repaired once, one that is no JSON at all is asked for once more from scratch.
         Raises :class:`CallError`.
         """
-        schema_text = validated(call, route)
-        asked = await self._ask(call, schema_text, route, scope)
+        schema_text, look = validated(call, route), Look()
+        asked = await self._ask(call, schema_text, route, scope, look=look)
         reading = answers.read_answer(asked.text, asked.finish_reason, schema_text)
         paid, steps = [asked], [""]
         while reading.data is None:
@@ -144,6 +149,8 @@ class Gateway:
             paid.append(asked)
             reading = answers.read_answer(asked.text, asked.finish_reason, schema_text)
         self._note_readable(asked)
+        if len(paid) == 1 and not asked.replayed and self._nearby.looks(route, scope):
+            self._nearby.learn(call, asked.target, scope, asked.fingerprint, look, reading.data)
         return result(reading.data, asked, paid)
 
     async def embed(self, texts: Sequence[str], route: Route, scope: CallScope) -> EmbedResult:
@@ -178,12 +185,15 @@ class Gateway:
         route: Route,
         scope: CallScope,
         variant: int = 0,
+        look: Look | None = None,
     ) -> Asked:
         content = content_hash(call, variant)
         keys = self._keys(content, route, scope)
 
         async def work() -> Asked:
             found = await self._replay(keys, route, scope)
+            if found is None and look is not None:
+                found = await self._nearby.find(call, schema_text, route, scope, look)
             if found is not None:
                 return found
             job = self._job(call, schema_text, keys, content, route, scope)
