@@ -30,6 +30,9 @@ WHOLE = ("after_stage_open", "before_artifact", "after_artifact")
 PROGRESS = 0.5
 """Share of strikes that wait until something was saved since the one before."""
 
+PASSED = frozenset(name for name in POINTS if not name.startswith("bulk_"))
+"""Points that these analyses pass: none of them is read in batches."""
+
 IN_FLIGHT = CONCURRENCY + CONCURRENCY // 4
 """The most calls a process may have journaled and not settled: those on the wire, and a quarter
 more that are about to be sent (``Lane`` in ``providers/gateway/lanes.py``)."""
@@ -42,7 +45,7 @@ ENDED = ("completed", "completed_partial", "failed", "cancelled")
 class Adversary:
     """Disturbs one stack."""
 
-    def __init__(self, stack, seed, victims=VICTIMS, points=POINTS):
+    def __init__(self, stack, seed, victims=VICTIMS, points=PASSED):
         self.stack = stack
         self.victims = victims
         self.points = points
