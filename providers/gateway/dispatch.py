@@ -226,7 +226,8 @@ class Dispatcher:
         if known is None:
             self._budgets.called(target.provider, at)
             started = min((one.started for one in course.tries.values()), default=at)
-            known = course.tries[target.id] = Attempts(self._policy, self._rng, at, began=started)
+            known = Attempts(self._policy, self._rng, at, started, course.job.interactive)
+            course.tries[target.id] = known
         return known
 
     def keyed(self, target: Deployment) -> Deployment:

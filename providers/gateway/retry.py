@@ -15,7 +15,8 @@ class RetryPolicy:
 
     Full jitter (Brooker, "Exponential backoff and jitter", AWS 2015): U(0, min(``ceiling``,
     ``base`` · 2ⁿ)). A Retry-After is a floor plus U(0, 10 %); one above ``longest_wait`` is not
-    waited for. ``total`` bounds all attempts of one call. Further attempts at a provider are at
+    waited for. ``total`` bounds all attempts of one call. Where a person waits, there are at most
+    ``waited_attempts`` on one target and pauses of ``waited_pause`` (RELIABILITY §3.2). Further attempts at a provider are at
     most ``budget_share`` of its calls and ``budget_rate`` a second, up to ``budget_most`` saved
     (Finagle, ``RetryBudget``: 20 % and a floor): a provider that is down is not hammered.
     """
@@ -24,6 +25,8 @@ class RetryPolicy:
     ceiling: float = 20.0
     longest_wait: float = 60.0
     total: float = 180.0
+    waited_attempts: int = 2
+    waited_pause: float = 5.0
     budget_share: float = 0.2
     budget_rate: float = 1.0
     budget_most: float = 30.0
@@ -38,6 +41,7 @@ class Attempts:
     rng: random.Random
     started: float
     began: float | None = None
+    interactive: bool = False
     count: int = 0
     by_class: Counter[ErrorClass] = field(default_factory=Counter)
 
@@ -56,7 +60,11 @@ class Attempts:
         began = self.started if self.began is None else self.began
         if wait is None or now + wait - began > self.policy.total:
             return None
-        return wait
+        return None if self.interactive and self._too_long(wait) else wait
+
+    def _too_long(self, wait: float) -> bool:
+        """For a person who waits."""
+        return self.count >= self.policy.waited_attempts or wait > self.policy.waited_pause
 
     def _wait(self, fault: Fault, retry: int) -> float | None:
         told = told_wait(fault)

@@ -143,6 +143,14 @@ async def test_further_attempts_are_rationed() -> None:
         assert door.asked == "5"
 
 
+async def test_a_person_is_not_kept_waiting() -> None:
+    for fault, asked in ((SERVER, "2"), (FAULTS["429, 20 s"], "1")):
+        async with opened(always(fault)) as door:
+            with pytest.raises(CallError):
+                await ask(door, 0, replace(door.route, interactive=True))
+        assert door.asked == asked
+
+
 async def test_waits_that_the_provider_asks_for_are_not_rationed() -> None:
     policy = RetryPolicy(budget_most=0.0, budget_rate=0.0)
     async with opened(first(*[FAULTS["429, 1 s"]] * 4), policy=policy) as door:
