@@ -27,6 +27,9 @@ from providers.models import (
 from providers.selectors.routes import PlannedTarget, RoutePlan, offered, route_plan, wants_vectors
 
 TYPICAL_DAYS = 30
+TYPICAL_CALLS = 1000
+"""The newest calls of so many days say how many tokens one takes."""
+
 TYPICAL_TOKENS: dict[str, tuple[int, int]] = {Purpose.EMBEDDINGS: (300, 0)}
 TYPICAL_CHAT = (1500, 250)
 """Tokens in and out of a call where none was made yet: a conversation of about 900 words with its
@@ -220,7 +223,8 @@ def _standing(
     if skipped is not None:
         return _left_out(skipped, health)
     if health is not None and health.state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
-        return "resting", "Being tried", "tried with the next call"
+        trying = health.state == BreakerState.HALF_OPEN
+        return "resting", "Being tried" if trying else "Resting", "tried with the next call"
     place = order.index(str(model.pk))
     if plan.strategy == Strategy.WEIGHTED:
         return "ready", "In use", _part_of(plan, target, order)
@@ -325,12 +329,13 @@ def cost_change(
 
 def typical_tokens(workspace: Workspace, purpose: str) -> tuple[tuple[int, int], bool]:
     """Tokens in and out of a call of the purpose, and whether they were measured. One query."""
-    seen = LlmCall.objects.filter(
+    recent = LlmCall.objects.filter(
         workspace=workspace,
         purpose=purpose,
         state=CallState.OK,
         sent_at__gte=timezone.now() - timedelta(days=TYPICAL_DAYS),
-    ).aggregate(asked=Avg("tokens_in"), answered=Avg("tokens_out"))
+    ).order_by("-sent_at")[:TYPICAL_CALLS]
+    seen = recent.aggregate(asked=Avg("tokens_in"), answered=Avg("tokens_out"))
     if seen["asked"]:
         return (round(seen["asked"]), round(seen["answered"] or 0)), True
     return TYPICAL_TOKENS.get(purpose, TYPICAL_CHAT), False

@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.core.cache import cache
+from django.db.models import Count, DateField, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
@@ -21,6 +22,9 @@ from providers.selectors.limits import period_key, places
 
 NONE = Decimal(0)
 ANSWERED_UNPRICED = Q(cost=None, state=CallState.OK)
+KEPT_SECONDS = 600
+"""How long the sums of days that are over are kept; an answer may settle a little late."""
+
 SHORTEST = timedelta(days=1)
 """The least of a month from which its end is foretold; less says nothing about a day's rhythm."""
 
@@ -149,19 +153,14 @@ class SpendDays:
 
 
 def spend_days(workspace: Workspace) -> SpendDays:
-    """This month by day and provider. Two queries."""
+    """This month by day and provider. Two queries, four when the past days are read anew."""
     start = month_start()
     days = calendar.monthrange(start.year, start.month)[1]
     found = SpendDays(start.date(), days)
     sums: dict[tuple[int, str], Spent] = defaultdict(Spent)
-    day = TruncDate("sent_at", tzinfo=UTC)
-    for row in _sums(_calls(workspace, start).annotate(day=day), "day", "provider"):
-        sums[row["day"].day, row["provider"]].add(_spent(row))
-    tried = TruncDate("created_at", tzinfo=UTC)
-    for row in _sums_of(_doubts(workspace, start).annotate(day=tried), "day", "provider"):
-        sums[row["day"].day, row["provider"]].add(Spent(cost=row["doubt"]))
     totals: dict[str, Spent] = defaultdict(Spent)
-    for (_, name), spent in sums.items():
+    for (day, name), spent in _grouped(workspace, "day", "provider"):
+        sums[day.day, name].add(spent)
         totals[name].add(spent)
     found.cells, found.totals = dict(sums), dict(totals)
     found.names = sorted(totals, key=lambda name: (-totals[name].cost, name))
@@ -169,25 +168,24 @@ def spend_days(workspace: Workspace) -> SpendDays:
 
 
 def spend_by_provider(workspace: Workspace) -> dict[str, Spent]:
-    """This month by provider name. Two queries."""
-    return _by(workspace, "provider", "provider")
+    """This month by provider name. Two queries, four when the past days are read anew."""
+    return spend_days(workspace).totals
 
 
-def spend_by_model(workspace: Workspace, provider: str = "") -> list[SpendRow]:
-    """This month by provider and model, most first; of one provider if named. Two queries."""
-    start = month_start()
+def spend_by_model(workspace: Workspace) -> list[SpendRow]:
+    """This month by provider and model, most first. Two to four queries."""
     sums: dict[str, Spent] = defaultdict(Spent)
-    for row in _sums(_calls(workspace, start, provider), "provider", "model"):
-        sums[f"{row['provider']} · {row['model']}"].add(_spent(row))
-    for row in _sums_of(_doubts(workspace, start, provider), "provider", "model"):
-        sums[f"{row['provider']} · {row['model']}"].add(Spent(cost=row["doubt"]))
+    for (provider, model), spent in _grouped(workspace, "provider", "model"):
+        sums[f"{provider} · {model}"].add(spent)
     return _rows(sums, lambda name: name)
 
 
-def spend_by_project(workspace: Workspace, provider: str = "") -> list[SpendRow]:
-    """This month by project, most first; of one provider if named. Three queries."""
+def spend_by_project(workspace: Workspace) -> list[SpendRow]:
+    """This month by project, most first. Three to five queries."""
     names = {place.scope: place.name for place in places(workspace)}
-    sums = _by(workspace, "project_id", "call__project_id", provider)
+    sums: dict[int | None, Spent] = defaultdict(Spent)
+    for (pk,), spent in _grouped(workspace, "project"):
+        sums[pk].add(spent)
     return _rows(sums, lambda pk: _project(names, pk))
 
 
@@ -195,16 +193,6 @@ def _project(names: Mapping[str, str], pk: int | None) -> str:
     if pk is None:
         return "Trials, outside any project"
     return names.get(f"project:{pk}", "A project that was deleted")
-
-
-def _by(workspace: Workspace, name: str, of_attempt: str, provider: str = "") -> dict[Any, Spent]:
-    start = month_start()
-    sums: dict[Any, Spent] = defaultdict(Spent)
-    for row in _sums(_calls(workspace, start, provider), name):
-        sums[row[name]].add(_spent(row))
-    for row in _sums_of(_doubts(workspace, start, provider), of_attempt):
-        sums[row[of_attempt]].add(Spent(cost=row["doubt"]))
-    return dict(sums)
 
 
 def _rows(sums: Mapping[Any, Spent], name_of: Callable[[Any], str]) -> list[SpendRow]:
@@ -220,12 +208,62 @@ def _rows(sums: Mapping[Any, Spent], name_of: Callable[[Any], str]) -> list[Spen
     ]
 
 
-def _calls(workspace: Workspace, start: datetime, provider: str = "") -> QuerySet[LlmCall]:
-    rows = LlmCall.objects.filter(workspace=workspace, sent_at__gte=start)
-    return rows.filter(provider=provider) if provider else rows
+CALL_FIELDS = {"day": "day", "project": "project_id"}
+ATTEMPT_FIELDS = {"day": "day", "project": "call__project_id"}
+"""What the groups are called in the tables; a name that is missing is the field's own."""
+
+Group = tuple[tuple[Any, ...], Spent]
 
 
-def _sums(rows: QuerySet[LlmCall], *by: str) -> Iterable[dict[str, Any]]:
+def _grouped(workspace: Workspace, *by: str) -> list[Group]:
+    """This month's sums by ``day`` (UTC), ``provider``, ``model`` or ``project``.
+
+    Days that are over hardly change: their sums are kept for :data:`KEPT_SECONDS`, so that a page
+    that many look at reads today alone.
+    """
+    start = month_start()
+    today = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    key = f"spend:{workspace.uid}:{today:%Y-%m-%d}:{','.join(by)}"
+    past: list[Group] | None = cache.get(key)
+    if past is None:
+        past = _read(workspace, (start, today), by) if today > start else []
+        cache.set(key, past, KEPT_SECONDS)
+    return [*past, *_read(workspace, (today, None), by)]
+
+
+def _read(
+    workspace: Workspace, span: tuple[datetime, datetime | None], by: tuple[str, ...]
+) -> list[Group]:
+    """The sums of calls sent in a span, and of sends in doubt, which count as spent."""
+    calls = LlmCall.objects.filter(workspace=workspace, **_within("sent_at", span))
+    tried = LlmAttempt.objects.filter(call__workspace=workspace, **_within("created_at", span))
+    doubts = tried.filter(in_doubt=True, cost__isnull=False)
+    names = [CALL_FIELDS.get(name, name) for name in by]
+    found: list[Group] = [
+        (tuple(row[name] for name in names), _spent(row))
+        for row in _sums(_dated(calls, "sent_at", span), names)
+    ]
+    names = [ATTEMPT_FIELDS.get(name, name) for name in by]
+    rows = _dated(doubts, "created_at", span).order_by().values(*names)
+    for row in rows.annotate(doubt=Sum("cost")):
+        found.append((tuple(row[name] for name in names), Spent(cost=row["doubt"])))
+    return found
+
+
+def _within(name: str, span: tuple[datetime, datetime | None]) -> dict[str, datetime]:
+    first, end = span
+    return {f"{name}__gte": first, **({f"{name}__lt": end} if end else {})}
+
+
+def _dated(rows: QuerySet[Any], name: str, span: tuple[datetime, datetime | None]) -> QuerySet[Any]:
+    """With the day as ``day``; the open span is today, which needs no look at each row."""
+    first, end = span
+    day = TruncDate(name, tzinfo=UTC) if end else Value(first.date(), output_field=DateField())
+    dated: QuerySet[Any] = rows.annotate(day=day)
+    return dated
+
+
+def _sums(rows: QuerySet[Any], by: list[str]) -> Iterable[dict[str, Any]]:
     found: Iterable[dict[str, Any]] = (
         rows.order_by()
         .values(*by)
@@ -241,15 +279,3 @@ def _sums(rows: QuerySet[LlmCall], *by: str) -> Iterable[dict[str, Any]]:
 
 def _spent(row: Mapping[str, Any]) -> Spent:
     return Spent(row["calls"], row["tokens"] or 0, row["spent"] or NONE, row["unpriced"])
-
-
-def _doubts(workspace: Workspace, start: datetime, provider: str = "") -> QuerySet[LlmAttempt]:
-    """Sends that were cut off and may have been billed: they count as spent, as in the books."""
-    mine = LlmAttempt.objects.filter(call__workspace=workspace, created_at__gte=start)
-    mine = mine.filter(provider=provider) if provider else mine
-    return mine.filter(in_doubt=True, cost__isnull=False)
-
-
-def _sums_of(rows: QuerySet[LlmAttempt], *by: str) -> Iterable[dict[str, Any]]:
-    found: Iterable[dict[str, Any]] = rows.order_by().values(*by).annotate(doubt=Sum("cost"))
-    return found

@@ -26,6 +26,7 @@ from providers.models import (
     SpendBook,
     SpendLimit,
 )
+from providers.selectors import spend
 
 pytestmark = pytest.mark.django_db
 
@@ -123,6 +124,22 @@ def test_money_is_what_limits_count_and_unpriced_is_never_nothing(
     assert "1 call without a known price is not in the picture" in html
     assert "Anthropic · m" in html_of(owner_client, by="model")
     assert "Trials, outside any project" in html_of(owner_client, by="project")
+
+
+def test_a_month_is_every_day_of_it_and_no_other(workspace) -> None:
+    start = spend.month_start()
+    make_call(workspace, 1, "Anthropic", cost=Decimal(1), sent_at=start)
+    make_call(workspace, 2, "Anthropic", cost=Decimal(2), sent_at=timezone.now())
+    make_call(workspace, 3, "Anthropic", cost=Decimal(4), sent_at=start - timedelta(seconds=1))
+    for _ in range(2):  # read, and read again with what is kept of the days that are over
+        days = spend.spend_days(workspace)
+        assert days.totals["Anthropic"].cost == 3
+        assert sum(days.on(day).cost for day in range(1, days.days + 1)) == 3
+        assert days.on(1).cost in (1, 3)
+        (row,) = spend.spend_by_model(workspace)
+        assert (row.spent.cost, row.spent.calls, row.part) == (3, 2, 1.0)
+    make_call(workspace, 5, "Anthropic", cost=Decimal(8), sent_at=timezone.now())
+    assert spend.spend_by_provider(workspace)["Anthropic"].cost == 11
 
 
 def test_what_happened_and_all_of_it_by_pages(owner_client, workspace, anthropic) -> None:

@@ -144,7 +144,7 @@ def test_each_model_says_what_it_does_now(owner, workspace, models) -> None:
     assert second.word == "Rested by hand"
     assert (third.word, third.text) == ("In use", "takes all work now")
     DeploymentHealth.objects.filter(deployment=models[0]).update(retry_at=timezone.now())
-    assert order_of_use(workspace, "facets").rows[0].word == "Being tried"
+    assert order_of_use(workspace, "facets").rows[0].text == "tried with the next call"
     Provider.objects.filter(pk=models[2].provider_id).update(enabled=False)
     set_route(
         actor=owner,
