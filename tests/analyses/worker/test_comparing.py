@@ -15,7 +15,6 @@ from accounts.models import User
 from analyses import export, services
 from analyses.models import AnalysisSession, FacetValue, ModelChange, Outcome, SessionStatus
 from analyses.selectors.comparisons import comparisons_of, probes_of
-from analyses.services.unblocking import choose_models
 from core.errors import Invalid
 from core.models import WorkStatus
 from projects import runner
@@ -144,6 +143,7 @@ def test_the_change_that_follows_is_recorded_with_the_agreement(
     other: ModelDeployment,
     told: Told,
     analyst: User,
+    analyst_client: Client,
 ) -> None:
     told.play(Scenario(opening=(Step(),) * 24 + (Step(act=Act.UNAUTHORIZED),) * 40))
     session = run(start(talks(40), chat=model))
@@ -153,7 +153,12 @@ def test_the_change_that_follows_is_recorded_with_the_agreement(
     assert read
     job = compare(session, analyst, other, count=5)
     assert job.done == 5
-    choose_models(actor=analyst, session=session, chat=other)
+    pages = f"/p/{session.project.slug}/analyses/{session.number}"
+    assert "Switch for good" in analyst_client.get(f"{pages}/compare/").content.decode()
+    assert analyst_client.post(f"{pages}/providers/", {"chat": other.pk}).status_code == 302
+    told_there = analyst_client.get(f"{pages}/compare/").content.decode()
+    assert f"took over from {model} after {read} conversations" in told_there
+    assert "Compared on 5 conversations before." in told_there
     change = ModelChange.objects.get(session=session)
     assert (change.before, change.after) == (str(model), str(other))
     assert change.position == read
