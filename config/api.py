@@ -15,7 +15,7 @@ from accounts.services import authenticate
 from analyses.api import router as analyses
 from core.errors import AppError, Invalid, NotFound, problem
 from projects.api import router as projects
-from providers.api import router as limits
+from providers.api import answers, limits, providers, routes
 from templates_app.api import router as templates
 
 
@@ -55,6 +55,9 @@ api = NinjaAPI(
 api.add_router("/projects", projects)
 api.add_router("/templates", templates)
 api.add_router("/limits", limits)
+api.add_router("/providers", providers)
+api.add_router("/routes", routes)
+api.add_router("/answers", answers)
 api.add_router("", analyses)
 
 

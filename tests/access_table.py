@@ -79,6 +79,11 @@ API_JOBS = "api/v1/projects/<slug:slug>/jobs"
 JOB = {"uid": lambda world: world.job.uid}
 SCRIPTED = {"pk": lambda world: world.provider.pk}
 MODEL = "providers/<int:pk>/models/<int:model>/"
+FACETS = {"purpose": lambda _: "facets"}
+UID = {"uid": lambda world: world.provider.uid}
+MODEL_PK = {"model": lambda world: world.provider.deployments.get().pk}
+API_PROVIDER = "api/v1/providers/<uuidstr:uid>"
+API_MODEL = API_PROVIDER + "/models/<int:model>"
 ONE_MODEL = {**SCRIPTED, "model": lambda world: world.provider.deployments.get().pk}
 ANALYSIS = {"number": lambda world: world.session.number}
 RUNNING = {"number": lambda world: world.running.number}
@@ -313,6 +318,57 @@ TABLE: dict[str, list[Access]] = {
     "api/v1/limits": [
         Access("GET", (401, 404, 200, 403, 403, 200)),
         Access("PUT", (401, 404, 200, 403, 403, 200), body={"period": "day", "amount": "5"}),
+    ],
+    "api/v1/limits/use": [
+        Access("GET", (401, 404, 200, 403, 403, 200)),
+        # There is no such project.
+        Access(
+            "PUT", (401, 404, 422, 403, 403, 422), body={"scope": "project:0", "tokens_per_day": 5}
+        ),
+    ],
+    "api/v1/providers": [
+        Access("GET", (401, 404, 200, 403, 200, 200)),
+        Access("POST", (401, 404, 201, 403, 403, 201), body={"name": "S", "preset": "scripted"}),
+    ],
+    "api/v1/providers/models": [
+        Access("POST", (401, 404, 200, 403, 403, 200), body={"name": "S", "preset": "scripted"})
+    ],
+    API_PROVIDER: [
+        Access("GET", (401, 404, 404, 403, 200, 200), fill=UID),
+        Access("PATCH", (401, 404, 404, 403, 403, 200), body={"concurrency": 2}, fill=UID),
+    ],
+    API_PROVIDER + "/test": [Access("POST", (401, 404, 404, 403, 200, 200), body={}, fill=UID)],
+    API_PROVIDER + "/models": [Access("GET", (401, 404, 404, 403, 200, 200), fill=UID)],
+    API_PROVIDER + "/key": [
+        Access("PUT", (401, 404, 404, 403, 403, 200), body={"key": "sk-1"}, fill=UID)
+    ],
+    API_PROVIDER + "/key/spare": [Access("DELETE", (401, 404, 404, 403, 403, 409), fill=UID)],
+    API_MODEL + "/rest": [
+        Access("POST", (401, 404, 404, 403, 403, 200), body={}, fill={**UID, **MODEL_PK})
+    ],
+    API_MODEL + "/return": [
+        # It is in use.
+        Access("POST", (401, 404, 404, 403, 403, 409), fill={**UID, **MODEL_PK})
+    ],
+    API_MODEL + "/prices": [
+        Access(
+            "POST",
+            (401, 404, 404, 403, 403, 201),
+            body={"price_in": "0.15"},
+            fill={**UID, **MODEL_PK},
+        )
+    ],
+    API_MODEL + "/reprice": [
+        Access("POST", (401, 404, 404, 403, 403, 200), fill={**UID, **MODEL_PK})
+    ],
+    "api/v1/routes": [Access("GET", (401, 404, 200, 403, 200, 200))],
+    "api/v1/routes/<slug:purpose>": [
+        Access("GET", (401, 404, 200, 403, 200, 200), fill=FACETS),
+        Access("PUT", (401, 404, 200, 403, 403, 200), body={"cache_days": 7}, fill=FACETS),
+    ],
+    "api/v1/answers": [Access("GET", (401, 404, 200, 403, 403, 200))],
+    "api/v1/answers/forget": [
+        Access("POST", (401, 404, 200, 403, 403, 200), body={"purpose": "facets"})
     ],
     "api/v1/templates": [Access("GET", (401, 200, 200, 200, 200, 200))],
     "api/v1/projects/<slug:slug>/sessions": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from providers.clients.presets import Blank, Preset, preset
 from providers.forms.fields import HeadersField, NamesField, PriceField, names_alone
-from providers.models import ModelDeployment, Provider, ProviderKind
+from providers.models import Provider, ProviderKind
 from providers.services import ModelInput, ProviderInput
+from providers.services.adding import stored_models
 
 SECRET = forms.PasswordInput
 HIDDEN = {"autocomplete": "off", "spellcheck": "false"}
@@ -304,26 +305,6 @@ def _listed(one: ModelInput | None, name: str, embeds: bool) -> ModelInput | Non
 def _with(one: ModelInput, **changes: Any) -> ModelInput:
     values = {name: getattr(one, name) for name in ModelInput.__dataclass_fields__}
     return ModelInput(**{**values, **changes})
-
-
-def stored_models(provider: Provider | None) -> dict[tuple[str, bool], ModelInput]:
-    """Every model the provider ever offered, with what is known of it."""
-    if provider is None:
-        return {}
-    rows: Iterable[ModelDeployment] = ModelDeployment.objects.filter(provider=provider)
-    return {
-        (row.model, row.embeds): ModelInput(
-            model=row.model,
-            embeds=row.embeds,
-            price_in=row.price_in,
-            price_out=row.price_out,
-            price_cached=row.price_cached,
-            context_tokens=row.context_tokens,
-            dimensions=row.dimensions,
-            offers_batches=row.offers_batches,
-        )
-        for row in rows
-    }
 
 
 def key_help(provider: Provider | None, chosen: Preset | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 
 from django.db.models import Count, Prefetch
@@ -28,6 +29,9 @@ from providers.selectors.spend import SpendDays, month_start, spend_days
 MOST_CHANGES = 200
 SHOWN_CHANGES = 12
 SHOWN_BATCHES = 20
+PRICED_FOR = timedelta(days=366)
+"""How far back answers without a price can be priced in one go."""
+
 YES_NO = {True: "yes", False: "no", None: "not known yet"}
 
 

@@ -172,20 +172,28 @@ def spend_by_provider(workspace: Workspace) -> dict[str, Spent]:
     return spend_days(workspace).totals
 
 
-def spend_by_model(workspace: Workspace) -> list[SpendRow]:
-    """This month by provider and model, most first. Two to four queries."""
+def spend_by_model(workspace: Workspace, only: str = "") -> list[SpendRow]:
+    """This month by provider and model, most first; ``only`` one provider's by its name.
+
+    Two to four queries.
+    """
     sums: dict[str, Spent] = defaultdict(Spent)
     for (provider, model), spent in _grouped(workspace, "provider", "model"):
-        sums[f"{provider} · {model}"].add(spent)
+        if only in ("", provider):
+            sums[model if only else f"{provider} · {model}"].add(spent)
     return _rows(sums, lambda name: name)
 
 
-def spend_by_project(workspace: Workspace) -> list[SpendRow]:
-    """This month by project, most first. Three to five queries."""
+def spend_by_project(workspace: Workspace, only: str = "") -> list[SpendRow]:
+    """This month by project, most first; ``only`` one provider's by its name.
+
+    Three to five queries.
+    """
     names = {place.scope: place.name for place in places(workspace)}
     sums: dict[int | None, Spent] = defaultdict(Spent)
-    for (pk,), spent in _grouped(workspace, "project"):
-        sums[pk].add(spent)
+    for (provider, pk), spent in _grouped(workspace, "provider", "project"):
+        if only in ("", provider):
+            sums[pk].add(spent)
     return _rows(sums, lambda pk: _project(names, pk))
 
 

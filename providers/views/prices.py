@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
@@ -22,9 +20,6 @@ from providers.forms import PriceForm
 from providers.selectors import detail as reads
 from providers.selectors.prices import UNPRICED_FOR, dated_prices
 from providers.views.detail import shell
-
-LONGEST = timedelta(days=366)
-"""How far back calls without a price can be priced from the page."""
 
 
 @login_required
@@ -77,7 +72,7 @@ def reprice(request: HttpRequest, pk: int, model: int) -> HttpResponse:
     row = selectors.provider(user, pk)
     require(user, row.workspace, Role.OWNER)
     one = reads.model_of(row, model)
-    done = services.reprice(actor=user, deployment=one, since=timezone.now() - LONGEST)
+    done = services.reprice(actor=user, deployment=one, since=timezone.now() - reads.PRICED_FOR)
     left = f" {count_of(done.left, 'call')} still without a price." if done.left else ""
     text = f"{count_of(done.calls, 'call')} priced, {money(done.cost)} in all.{left}"
     messages.success(request, text)

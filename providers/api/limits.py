@@ -1,4 +1,4 @@
-"""JSON door of spending limits."""
+"""JSON door of limits of spending and use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from accounts.selectors import api_workspace
 from accounts.services import require
 from core.errors import NotFound
 from providers import selectors, services
-from providers.schemas import LimitIn, PlaceOut
+from providers.schemas import LimitIn, PlaceOut, UseIn, UseOut
+from providers.selectors.use import use_limits
 
 router = Router(tags=["Limits"])
 
@@ -40,3 +41,19 @@ def set_limit(request: ApiRequest, body: LimitIn) -> Any:
         amounts={body.period: body.amount},
     )
     return selectors.spending(workspace)
+
+
+@router.get("/use", response=list[UseOut])
+def list_use(request: ApiRequest) -> Any:
+    """Limits of use by person, API key and project, with today's use. Owners."""
+    workspace = api_workspace(request.auth)
+    require(request.auth, workspace, Role.OWNER)
+    return use_limits(workspace)
+
+
+@router.put("/use", response=list[UseOut])
+def set_use(request: ApiRequest, body: UseIn) -> Any:
+    """Set or end one limit of use; it holds from the next call on. Owners."""
+    workspace = api_workspace(request.auth)
+    services.set_use_limit(actor=request.auth, workspace=workspace, **body.model_dump())
+    return use_limits(workspace)

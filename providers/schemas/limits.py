@@ -1,4 +1,4 @@
-"""What the JSON door of spending limits takes and gives."""
+"""What the JSON door of limits takes and gives."""
 
 from __future__ import annotations
 
@@ -42,3 +42,28 @@ class LimitIn(Schema):
     project: str | None = None
     period: Literal["day", "month"]
     amount: Decimal | None = Field(ge=0, le=1_000_000, decimal_places=6)
+
+
+class UseOut(Schema):
+    """A limit of use and what was used of it; no limit is null.
+
+    ``tokens`` are those of today (UTC), ``reserved`` the most that calls now out can take on top,
+    ``requests`` those of the running minute.
+    """
+
+    scope: str
+    name: str = Field(alias="who")
+    requests_per_minute: int | None = Field(alias="limit.requests_per_minute")
+    tokens_per_day: int | None = Field(alias="limit.tokens_per_day")
+    requests: int
+    tokens: int
+    reserved: int
+
+
+class UseIn(Schema):
+    """A limit of use to set; both numbers null end it. ``scope`` is ``user:<id>``, ``key:<id>`` or
+    ``project:<id>``."""
+
+    scope: str = Field(max_length=40, pattern=r"^(user|key|project):\d{1,18}$")
+    requests_per_minute: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    tokens_per_day: int | None = Field(default=None, ge=0, le=2**50)
