@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from django.db import transaction
-
-from accounts.models import User
 from core.database import plainly
-from core.errors import Forbidden, Invalid
-from core.events import publish
 from providers import services
-from providers.events import ProviderChanged, topic_of
-from providers.models import Provider
 from providers.runner import probing
 from providers.runner.collecting import collect_due
 
@@ -31,18 +24,9 @@ def collect_batches(*ignored: object) -> None:
 
 
 def try_out(provider_pk: int, user_pk: int) -> None:
-    """Try a provider out for a person; nothing is done when either is gone or may not."""
+    """Try a provider out for a person, and tell open pages."""
     with plainly(log):
-        provider = Provider.objects.select_related("workspace").filter(pk=provider_pk).first()
-        actor = User.objects.filter(pk=user_pk, is_active=True).first()
-        if provider is None or actor is None:
-            return
-        try:
-            services.test_provider(actor=actor, provider=provider)
-        except (Forbidden, Invalid) as error:
-            log.info("A provider was not tried out: %s", error.text)
-        with transaction.atomic():
-            publish(topic_of(provider.workspace_id), ProviderChanged(provider=provider_pk))
+        services.try_out(provider_pk, user_pk)
 
 
 def probe_deployment(pk: int) -> None:
