@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from accounts.models import User, Workspace
 from providers.models import LlmCall, ModelDeployment, Provider, Route, UseLimit
-from tests.providers.test_pages import KEY, NEXT, PROXY, VALUE, every_page
+from tests.providers.pages import KEY, NEXT, PROXY, VALUE, every_page
 
 pytestmark = pytest.mark.django_db
 API = "/api/v1/providers"
