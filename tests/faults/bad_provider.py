@@ -6,16 +6,25 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from threading import Event, Thread
 from typing import Any
 
 import pytest
 from aiohttp import web
+from django.utils import timezone
 
 from analyses.models import AnalysisSession, Outcome, SessionStatus
 from projects.models import Dataset
 from providers.clients.scripted import Scenario, Script, Step
-from providers.models import LlmAttempt, LlmCall, ModelDeployment, Provider, ProviderKind
+from providers.models import (
+    DeploymentHealth,
+    LlmAttempt,
+    LlmCall,
+    ModelDeployment,
+    Provider,
+    ProviderKind,
+)
 from tests.analyses.worker.support import run
 
 SIZE = 12
@@ -159,6 +168,8 @@ def resumes(session: AnalysisSession, server: BadServer) -> AnalysisSession:
         if session.retry_at is None:
             services.resume(actor=session.created_by, session=session)
         AnalysisSession.objects.update(retry_at=None)
+        past = timezone.now() - timedelta(seconds=1)
+        DeploymentHealth.objects.exclude(retry_at=None).update(retry_at=past)
         services.tick()
     session = run(session)
     assert session.status == SessionStatus.COMPLETED, (session.status, session.detail)

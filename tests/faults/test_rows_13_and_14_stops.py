@@ -15,7 +15,7 @@ from analyses.models import AnalysisSession, SessionStatus
 from analyses.services import blocks
 from projects.models import Dataset
 from providers.clients.scripted import Act, Scenario, Step
-from providers.models import ModelDeployment
+from providers.models import DeploymentHealth, ModelDeployment
 from providers.services import set_limit
 from tests.analyses.worker.support import Told, check_books, run
 from tests.faults.support import tick, told_by_page
@@ -24,7 +24,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def later(session: AnalysisSession, seconds: float) -> AnalysisSession:
-    """So much time passes, by the clock of the block."""
+    """So much time passes, by the clock of the block and by that of the model's rest."""
+    for rest in DeploymentHealth.objects.exclude(retry_at=None):
+        rest.retry_at = (rest.retry_at or timezone.now()) - timedelta(seconds=seconds)
+        rest.save(update_fields=["retry_at"])
     row = AnalysisSession.objects.get(pk=session.pk)
     if row.retry_at is not None:
         row.retry_at -= timedelta(seconds=seconds)
