@@ -138,7 +138,10 @@ def kill(session: AnalysisSession, when: Callable[[], bool] | None = None) -> bo
         running = asyncio.create_task(worker.run())
         if when is not None:
             await until(when)
-            running.cancel()
+            while not running.done():
+                # A wait that is over at this very moment swallows it (wait_for, Python 3.11).
+                running.cancel()
+                await asyncio.sleep(0.05)
         (ended,) = await asyncio.gather(running, return_exceptions=True)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
