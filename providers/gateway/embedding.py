@@ -95,7 +95,7 @@ class Embedder:
         def row(target: Deployment) -> JournalRow:
             model = target.embedding_model or target.model
             return JournalRow(
-                fingerprint=fingerprint(scope.workspace, target, model, content),
+                fingerprint=fingerprint(scope.workspace, target, model, content, scope.project),
                 workspace=scope.workspace,
                 session=scope.session,
                 project=scope.project,

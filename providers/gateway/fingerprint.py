@@ -41,9 +41,13 @@ def texts_hash(texts: Sequence[str]) -> str:
     return hashlib.sha256(canonical(["embed", list(texts)])).hexdigest()
 
 
-def fingerprint(workspace: int, target: Deployment, model: str, content: str) -> str:
-    """The journal's key. The workspace is part of it: no answer crosses workspaces."""
+def fingerprint(
+    workspace: int, target: Deployment, model: str, content: str, project: int | None = None
+) -> str:
+    """The journal's key. Workspace and project are part of it: no answer crosses them."""
     parts = f"{workspace}\n{target.provider}\n{model}\n{content}"
+    if project is not None:
+        parts += f"\n{project}"
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -204,7 +204,7 @@ class Gateway:
 
     def _keys(self, content: str, route: Route, scope: CallScope) -> dict[str, str]:
         return {
-            target.id: fingerprint(scope.workspace, target, target.model, content)
+            target.id: fingerprint(scope.workspace, target, target.model, content, scope.project)
             for target in route.targets
         }
 

@@ -262,8 +262,10 @@ async def test_the_same_prompt_with_changed_data_is_asked_anew() -> None:
     await bench.gateway.chat(chat_call("user: I cannot sign in."), bench.route, SCOPE)
     await bench.gateway.chat(chat_call(), bench.route, replace(SCOPE, workspace=2))
     assert bench.requests == [8]
-    await bench.gateway.chat(chat_call(), bench.route, replace(SCOPE, session=77, project=5))
+    await bench.gateway.chat(chat_call(), bench.route, replace(SCOPE, session=77))
     assert bench.requests == [8]
+    await bench.gateway.chat(chat_call(), bench.route, replace(SCOPE, session=77, project=5))
+    assert bench.requests == [9]  # no answer crosses projects
 
 
 async def test_vectors_are_replayed_bit_for_bit() -> None:

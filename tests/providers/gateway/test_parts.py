@@ -112,6 +112,7 @@ def test_fingerprints_ignore_key_order_and_nothing_else() -> None:
     key = fingerprint(1, target, "m", content_hash(call))
     assert len(key) == 64
     assert key != fingerprint(2, target, "m", content_hash(call))
+    assert key != fingerprint(1, target, "m", content_hash(call), project=3)
     assert content_hash(call, 1) != content_hash(call)
     assert content_hash(chat_call("user: \ud800")) != content_hash(chat_call("user: ?"))
 
