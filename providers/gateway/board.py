@@ -357,6 +357,8 @@ class Board:
         while self._task is not None:
             await asyncio.wait([self._task])
         self._calls = 0
+        for watch in self._watches.values():
+            watch.breaker.surrender(self._clock.monotonic())
         if self._watches:
             await self._exchange()
         store = self._store

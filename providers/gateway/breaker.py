@@ -148,6 +148,12 @@ class Breaker:
         """The trying call ended without saying anything about the model."""
         self._out = False
 
+    def surrender(self, now: float) -> None:
+        """This process ends: whoever comes next may try at once."""
+        if self._mine and self.state == "half_open":
+            old = self._health
+            self._turn(now, "open", old.reason, old.detail, opens=old.opens, rest=0.0)
+
     # Outcomes
 
     def succeeded(self, now: float, *, trial: bool = False) -> None:
