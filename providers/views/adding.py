@@ -99,7 +99,6 @@ def connect(request: HttpRequest, user: User, workspace: Workspace, chosen: Pres
         data[name] = str(blank.get_initial_for_field(blank.fields[name], name))
     data["enabled"] = "on"
     form = ProviderForm(data, chosen=chosen)
-    shown = Choices()
     try:
         if form.is_valid():
             found = load(user, workspace, form, None)
@@ -110,8 +109,8 @@ def connect(request: HttpRequest, user: User, workspace: Workspace, chosen: Pres
             return try_out(request, row)
     except Invalid as error:
         refuse(form, error)
-        shown = refused(error)
-    context = {"form": form, "preset": chosen, "models": shown, "row": None}
+    del data["load"]  # what is wrong stands above the form, as when it was to be saved
+    context = {"form": form, "preset": chosen, "models": Choices(), "row": None}
     return render(request, PAGE, context, status=422)
 
 
