@@ -16,8 +16,6 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from typing_extensions import override
 
-from providers.clients.presets import LOCAL_PORTS
-
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 METADATA_HOSTS = frozenset(
@@ -32,6 +30,11 @@ and the IPv6 addresses of AWS and Google (each from the provider's instance meta
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """IPv6 addresses that carry an IPv4 address in their last four bytes (RFC 6052)."""
+
+
+LOCAL_PORTS = frozenset({1234, 8000, 8080, 11434})
+"""Where model servers on one's own machine listen by default: LM Studio, vLLM, llama.cpp, Ollama
+(each from its manual)."""
 
 
 class AddressRefused(OSError):

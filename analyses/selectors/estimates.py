@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Self
 from analyses.models import AnalysisSession
 from analyses.pipeline.forecast import Range
 from core import figures
-from providers.services.bulk import EXPECTED, PRICE_FACTOR
+from providers.models.batches import EXPECTED
+from providers.services.bulk import PRICE_FACTOR
 
 LABELS = {
     "facets": "Read and extract",

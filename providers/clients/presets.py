@@ -239,9 +239,6 @@ PRESETS: tuple[Preset, ...] = (
 )
 """In the order in which they are offered."""
 
-LOCAL_PORTS = frozenset(one.local_port for one in PRESETS if one.local_port)
-"""Where the known servers of this machine listen."""
-
 _BY_KEY = {one.key: one for one in PRESETS}
 
 

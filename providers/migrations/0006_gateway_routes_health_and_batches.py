@@ -259,11 +259,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='provider',
-            name='allow_private',
-            field=models.BooleanField(default=False),
-        ),
-        migrations.AddField(
-            model_name='provider',
             name='ca_certificates',
             field=models.TextField(blank=True, help_text="PEM, trusted besides the system's."),
         ),

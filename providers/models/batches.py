@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 from django.utils import timezone
 from typing_extensions import override
@@ -9,6 +11,9 @@ from typing_extensions import override
 from accounts.models import Workspace
 from core.ids import uuid7
 from providers.models.providers import ModelDeployment
+
+EXPECTED = timedelta(hours=24)
+"""Providers answer within a day or let a batch expire."""
 
 
 class BulkState(models.TextChoices):

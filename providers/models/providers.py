@@ -24,8 +24,7 @@ class Provider(models.Model):
 
     Two keys may live at once: ``key`` is used, ``spare_key`` when the first is refused, so that a
     key can be replaced at the provider before or after it is replaced here. ``preset`` names the
-    entry of :mod:`providers.clients.presets` it was made from. ``allow_private`` permits this
-    provider's own host to be one of the private network, where the operator allows that.
+    entry of :mod:`providers.clients.presets` it was made from.
     """
 
     uid = models.UUIDField(default=uuid7, unique=True, editable=False)
@@ -41,7 +40,6 @@ class Provider(models.Model):
     key_changed_at = models.DateTimeField(null=True, blank=True)
     proxy_encrypted = models.TextField(blank=True)
     ca_certificates = models.TextField(blank=True, help_text="PEM, trusted besides the system's.")
-    allow_private = models.BooleanField(default=False)
     requests_per_minute = models.PositiveIntegerField(null=True, blank=True)
     tokens_per_minute = models.PositiveIntegerField(null=True, blank=True)
     extra_headers = models.JSONField(default=dict, blank=True)

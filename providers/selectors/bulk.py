@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import Max, Min, Sum
 
 from providers.models import BulkState, ProviderBatch
-from providers.services.bulk import EXPECTED
+from providers.models.batches import EXPECTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,6 @@ from providers.services.lost import AT_PROVIDER
 PRICE_FACTOR = 0.5
 """What a call costs in a batch, of its price (OpenAI, Anthropic and Mistral, "Batch": 50 %)."""
 
-EXPECTED = timedelta(hours=24)
-"""Providers answer within a day or let a batch expire."""
-
 EXPIRES = timedelta(hours=25)
 """When we cancel a batch that still works and take what there is: its time and an hour more."""
 

@@ -6,7 +6,8 @@ from dataclasses import fields
 import pytest
 
 from providers.addresses import AddressRefused, check_base_url
-from providers.clients.presets import LOCAL_PORTS, PRESETS, Preset, preset
+from providers.addresses import LOCAL_PORTS
+from providers.clients.presets import PRESETS, Preset, preset
 from providers.models import Provider, ProviderKind
 
 REMOTE = [one for one in PRESETS if one.base_url and not one.local_port]
