@@ -82,9 +82,10 @@ async def answer(user: User, deployment: ModelDeployment, text: str) -> AsyncGen
     except CallError as error:
         failure = str(error)
     finally:
+        # Also when the reader left: what was answered by then is not kept either.
         await gateway.aclose()
+        row = await sync_to_async(_settle)(workspace, mark)
     took = time.monotonic() - started
-    row = await sync_to_async(_settle)(workspace, mark)
     yield Piece(said=summary(row, config, first, took, failure), ok=not failure)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
@@ -51,13 +52,15 @@ def try_it(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 async def as_lines(user: User, model: ModelDeployment, text: str) -> AsyncGenerator[bytes, None]:
     """One JSON object a line: ``text`` as it comes, at the end ``said`` and ``ok``."""
-    async for piece in asking.answer(user, model, text):
-        shown = {"said": piece.said, "ok": piece.ok} if piece.said else {"text": piece.text}
-        yield json.dumps(shown).encode() + b"\n"
+    async with aclosing(asking.answer(user, model, text)) as pieces:
+        async for piece in pieces:
+            shown = {"said": piece.said, "ok": piece.ok} if piece.said else {"text": piece.text}
+            yield json.dumps(shown).encode() + b"\n"
 
 
 async def as_text(user: User, model: ModelDeployment, text: str) -> AsyncGenerator[bytes, None]:
     """The answer, an empty line, and what it took."""
-    async for piece in asking.answer(user, model, text):
-        shown = f"\n\n{piece.said}\n" if piece.said else piece.text
-        yield shown.encode("utf-8", "replace")
+    async with aclosing(asking.answer(user, model, text)) as pieces:
+        async for piece in pieces:
+            shown = f"\n\n{piece.said}\n" if piece.said else piece.text
+            yield shown.encode("utf-8", "replace")

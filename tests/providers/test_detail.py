@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.test import Client
 from django.urls import reverse
@@ -24,6 +26,7 @@ from providers.models import (
     Provider,
     ProviderBatch,
 )
+from providers.runner import asking
 from providers.services.use import set_use_limit
 from tests.providers.pages import KEY, NEXT, page, provider
 
@@ -226,3 +229,19 @@ def test_a_question_has_bounds(analyst_client: Client, provider: Provider) -> No
     assert tried(analyst_client, provider, model=10**9).status_code == 404
     Provider.objects.update(enabled=False)
     assert tried(analyst_client, provider).status_code == 409
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_kept_when_the_reader_leaves(analyst: User, provider: Provider) -> None:
+    """The answer was whole and journalled when the page was closed before its end."""
+    model = provider.deployments.select_related("provider").get(embeds=False)
+
+    async def leave() -> None:
+        pieces = asking.answer(analyst, model, "Hello")
+        assert (await anext(pieces)).text
+        await asyncio.sleep(0.5)
+        await pieces.aclose()
+
+    async_to_sync(leave)()
+    call = LlmCall.objects.get()
+    assert call.response == ""
