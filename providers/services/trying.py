@@ -19,6 +19,14 @@ from providers.models import ModelDeployment, Provider, ProviderKind
 from providers.services.deployments import deployment_config
 from providers.services.health import reopen_after_change
 
+_LEARNED = [
+    "supports_schema",
+    "supports_tools",
+    "supports_streaming",
+    "context_tokens",
+    "probed_at",
+]
+
 
 def test_provider(
     *,
@@ -84,16 +92,20 @@ def _learn(
     if chat is not None and report.json_schema is not None:
         known = preset(provider.preset)
         chat.supports_schema, chat.probed_at = report.json_schema, now
-        if chat.supports_tools is None and known is not None:
-            chat.supports_tools = known.tools
-        if chat.supports_streaming is None and known is not None:
-            chat.supports_streaming = known.streaming
-        chat.save(
-            update_fields=["supports_schema", "supports_tools", "supports_streaming", "probed_at"]
+        chat.supports_tools = _known(report.tools, chat.supports_tools, known and known.tools)
+        chat.supports_streaming = _known(
+            report.streaming, chat.supports_streaming, known and known.streaming
         )
+        chat.context_tokens = report.context_tokens or chat.context_tokens
+        chat.save(update_fields=_LEARNED)
     if embeds is not None and report.dimensions:
         embeds.dimensions, embeds.probed_at = report.dimensions, now
         embeds.save(update_fields=["dimensions", "probed_at"])
+
+
+def _known(seen: bool | None, before: bool | None, usual: bool | None) -> bool | None:
+    """What was seen now; else what was known before; else what is usual of such providers."""
+    return next((one for one in (seen, before, usual) if one is not None), None)
 
 
 async def _probe(target: Deployment) -> probe.ProbeReport:

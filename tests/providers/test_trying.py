@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from accounts.models import AuditEvent, User, Workspace
 from core.errors import Forbidden, NotFound
 from providers import services
+from providers.clients.scripted import Scenario, ScriptedClient
+from providers.gateway.probe import ProbeReport
 from providers.models import DeploymentHealth, ModelDeployment, Provider, ProviderKind
 from providers.models.health import BreakerState
 
@@ -39,6 +43,38 @@ def test_the_first_model_of_each_sort_is_tried_and_known_from_then_on(
     assert vectors.dimensions == report.dimensions > 0
     config = services.deployment_config(chat)
     assert (config.supports_schema, config.supports_tools) == (True, True)
+
+
+def test_what_the_server_showed_outweighs_what_is_usual_and_what_was_known(
+    analyst: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.deployments.update(context_tokens=1, supports_streaming=True)
+    shown = Scenario(tools=False, streaming=False, context_tokens=9_000, models=("one",))
+    monkeypatch.setattr(
+        "providers.clients.opening.ScriptedClient", lambda **how: ScriptedClient(shown)
+    )
+    services.test_provider(actor=analyst, provider=provider)
+    chat = model(provider, "one")
+    assert (chat.supports_tools, chat.supports_streaming) == (False, False)
+    assert chat.context_tokens == 9_000
+    config = services.deployment_config(chat)
+    assert (config.supports_tools, config.supports_streaming) == (False, False)
+    assert config.context_tokens == 9_000
+
+
+def test_what_could_not_be_tried_stays_as_it_was_known(
+    analyst: User, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.deployments.update(context_tokens=5_000, supports_tools=False)
+
+    async def silent(*args: Any) -> ProbeReport:
+        return ProbeReport(ok=True, text="", chat=True, json_schema=True)
+
+    monkeypatch.setattr("providers.services.trying.probe.probe", silent)
+    services.test_provider(actor=analyst, provider=provider)
+    chat = model(provider, "one")
+    assert (chat.supports_tools, chat.context_tokens) == (False, 5_000)
+    assert chat.supports_streaming is True, "as the preset has it"
 
 
 def test_one_model_is_tried_alone(analyst: User, provider: Provider) -> None:
