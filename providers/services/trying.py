@@ -92,9 +92,11 @@ def _learn(
     if chat is not None and report.json_schema is not None:
         known = preset(provider.preset)
         chat.supports_schema, chat.probed_at = report.json_schema, now
-        chat.supports_tools = _known(report.tools, chat.supports_tools, known and known.tools)
+        chat.supports_tools = _known(
+            report.tools, chat.supports_tools, known.tools if known else None
+        )
         chat.supports_streaming = _known(
-            report.streaming, chat.supports_streaming, known and known.streaming
+            report.streaming, chat.supports_streaming, known.streaming if known else None
         )
         chat.context_tokens = report.context_tokens or chat.context_tokens
         chat.save(update_fields=_LEARNED)
