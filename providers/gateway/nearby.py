@@ -9,7 +9,7 @@ from typing import Any
 
 from providers.gateway import answers
 from providers.gateway.asking import Asked, from_stored
-from providers.gateway.semantic import Near, SemanticCache
+from providers.gateway.semantic import Lesson, Near, SemanticCache
 from providers.gateway.types import CallScope, ChatCall, Deployment, Route
 
 
@@ -63,8 +63,8 @@ class Nearby:
         """Keep a bought answer and compare it with the near one, beside the calls."""
         if self._cache is None:
             return
-        work = self._cache.learn(call, target, scope, fingerprint, look.near, bought, look.stored)
-        task = asyncio.ensure_future(work)
+        lesson = Lesson(call, target, fingerprint, bought, look.near, look.stored)
+        task = asyncio.ensure_future(self._cache.learn(lesson, scope))
         self._learning.add(task)
         task.add_done_callback(self._learning.discard)
 

@@ -89,6 +89,19 @@ class Near:
     usable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A bought answer (``bought``, in the journal under ``fingerprint``), and what a near question
+    that was found before had ``stored``, if one was found and could be read."""
+
+    call: ChatCall
+    target: Deployment
+    fingerprint: str
+    bought: Mapping[str, Any]
+    near: Near | None = None
+    stored: Mapping[str, Any] | None = None
+
+
 class SemanticStore(Protocol):
     """Where questions live. Called from one thread of its own."""
 
@@ -138,18 +151,9 @@ class SemanticCache:
         near: Near | None = await self._in_thread(self._find, call, target, route.semantic, scope)
         return near
 
-    async def learn(
-        self,
-        call: ChatCall,
-        target: Deployment,
-        scope: CallScope,
-        fingerprint: str,
-        near: Near | None,
-        bought: Mapping[str, Any],
-        stored: Mapping[str, Any] | None,
-    ) -> None:
+    async def learn(self, lesson: Lesson, scope: CallScope) -> None:
         """Keep a bought answer; if a stored one was near, count whether they say the same."""
-        await self._in_thread(self._learn, call, target, scope, fingerprint, near, bought, stored)
+        await self._in_thread(self._learn, lesson, scope)
 
     async def used(self, call: ChatCall, scope: CallScope, near: Near) -> None:
         """Count an answer that was used."""
@@ -186,22 +190,15 @@ class SemanticCache:
         compared, agreed = self._store.agreement(scope.workspace, question.purpose)
         return proven(compared, agreed) and not watched(question, found)
 
-    def _learn(
-        self,
-        call: ChatCall,
-        target: Deployment,
-        scope: CallScope,
-        fingerprint: str,
-        near: Near | None,
-        bought: Mapping[str, Any],
-        stored: Mapping[str, Any] | None,
-    ) -> None:
-        question = question_of(call, target)
-        if near is not None and stored is not None:
-            self._store.compared(scope.workspace, question.purpose, same(bought, stored))
+    def _learn(self, lesson: Lesson, scope: CallScope) -> None:
+        question = question_of(lesson.call, lesson.target)
+        if lesson.near is not None and lesson.stored is not None:
+            agreed = same(lesson.bought, lesson.stored)
+            self._store.compared(scope.workspace, question.purpose, agreed)
         if len(question.text) <= LONGEST:
             vector = vector_of(question.text)
-            self._store.add(scope.workspace, scope.project or 0, question, vector, fingerprint)
+            project = scope.project or 0
+            self._store.add(scope.workspace, project, question, vector, lesson.fingerprint)
 
 
 def question_of(call: ChatCall, target: Deployment) -> Question:

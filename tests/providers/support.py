@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from django.db import connection
 
 from providers.clients.scripted import Act, Scenario, ScriptedClient, Step
 from providers.gateway.clock import Clock
@@ -140,3 +143,24 @@ class Bench:
         """Wait until every row posted is written."""
         await self.gateway._journal.lookup(["nothing"])
         await self.gateway._journal._writes.drain()  # type: ignore[attr-defined]
+
+
+def race(work: Callable[[int], None], threads: int) -> None:
+    """Run ``work(number)`` in so many threads at once; fails with what any of them raised."""
+    start, errors = threading.Barrier(threads), list[BaseException]()
+
+    def one(number: int) -> None:
+        try:
+            start.wait(10)
+            work(number)
+        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
+            errors.append(error)
+        finally:
+            connection.close()
+
+    made = [threading.Thread(target=one, args=(number,)) for number in range(threads)]
+    for thread in made:
+        thread.start()
+    for thread in made:
+        thread.join(60)
+    assert errors == []

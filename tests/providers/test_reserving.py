@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Workspace
@@ -15,6 +13,7 @@ from providers.models import CallState, LlmAttempt, LlmCall, SpendLimit
 from providers.runner import DatabaseJournal
 from providers.services import limit_states
 from tests.providers.books import SESSION, book, intent, limit, words
+from tests.providers.support import race
 from tests.providers.test_journal import answered, failed, journal
 
 __all__ = ["journal"]
@@ -159,36 +158,23 @@ def test_processes_that_race_for_the_last_cent_do_not_overshoot(workspace: Works
     """Eight journals want 8 × 10 calls of 0.10 under a limit of 2.05: twenty may go."""
     limit(workspace, "2.05", f"workspace:{workspace.pk}", "day")
     gone: list[str] = []
-    errors: list[BaseException] = []
-    start = threading.Barrier(8)
 
     def work(number: int) -> None:
         journal = DatabaseJournal(workspace.pk)
-        try:
-            start.wait(10)
-            for turn in range(10):
-                key = f"{number:032x}{turn:032x}"
-                row = intent(
-                    ticket=number * 100 + turn + 1,
-                    fingerprint=key,
-                    reserved=0.1,
-                    session=number,
-                    project=number % 3,
-                )
-                if words(journal, row) == ["go"]:
-                    gone.append(key)
-                    journal.write([answered(row, cost=0.1)])
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
-            errors.append(error)
-        finally:
-            connection.close()
+        for turn in range(10):
+            key = f"{number:032x}{turn:032x}"
+            row = intent(
+                ticket=number * 100 + turn + 1,
+                fingerprint=key,
+                reserved=0.1,
+                session=number,
+                project=number % 3,
+            )
+            if words(journal, row) == ["go"]:
+                gone.append(key)
+                journal.write([answered(row, cost=0.1)])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
+    race(work, 8)
     assert len(gone) == 20
     (state,) = limit_states([f"workspace:{workspace.pk}"])
     assert (state.spent, state.reserved) == (Decimal(2), 0)

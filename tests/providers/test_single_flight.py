@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.models import Workspace
@@ -17,6 +15,7 @@ from providers.models import LlmAttempt, LlmCall
 from providers.runner import DatabaseJournal
 from providers.services import doubt_lost_calls
 from tests.providers.books import book, intent, words
+from tests.providers.support import race
 from tests.providers.test_journal import answered, failed, journal
 
 __all__ = ["journal"]
@@ -141,29 +140,16 @@ def test_a_purged_answer_is_bought_again_and_both_are_in_the_books(
 def test_two_processes_never_both_send(workspace: Workspace) -> None:
     """Of six that ask the same forty questions at once, one sends each."""
     sends: list[str] = []
-    errors: list[BaseException] = []
-    start = threading.Barrier(6)
 
     def work(number: int) -> None:
         journal = DatabaseJournal(workspace.pk)
-        try:
-            start.wait(10)
-            for turn in range(40):
-                row = intent(ticket=number * 100 + turn + 1, fingerprint=f"{turn:064x}")
-                if words(journal, row) == ["go"]:
-                    sends.append(row.fingerprint)
-                    journal.write([answered(row, cost=0.1)])
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
-            errors.append(error)
-        finally:
-            connection.close()
+        for turn in range(40):
+            row = intent(ticket=number * 100 + turn + 1, fingerprint=f"{turn:064x}")
+            if words(journal, row) == ["go"]:
+                sends.append(row.fingerprint)
+                journal.write([answered(row, cost=0.1)])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
+    race(work, 6)
     assert sorted(sends) == [f"{turn:064x}" for turn in range(40)]
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.models import ApiKey, AuditEvent, User, Workspace
@@ -21,6 +19,7 @@ from providers.selectors.use import day_of, minute_of, use_limits, use_room, use
 from providers.services import doubt_lost_calls
 from providers.services.use import newly_near_use, prune_use, set_use_limit
 from tests.providers.books import intent, words
+from tests.providers.support import race
 from tests.providers.test_journal import answered, failed, journal
 
 __all__ = ["journal"]
@@ -267,29 +266,16 @@ def test_processes_that_race_for_the_last_token_do_not_overshoot(
     """Six journals want 6 × 10 calls of 100 tokens under a limit of 2,050: twenty may go."""
     set_limit(owner, workspace, mine, None, 2050)
     gone: list[int] = []
-    errors: list[BaseException] = []
-    start = threading.Barrier(6)
 
     def work(number: int) -> None:
         journal = DatabaseJournal(workspace.pk)
-        try:
-            start.wait(10)
-            for turn in range(10):
-                row = ask(owner, number * 100 + turn + 1, session=number, project=number)
-                if words(journal, row) == ["go"]:
-                    gone.append(row.ticket)
-                    journal.write([answered(row, tokens_in=90, tokens_out=10)])
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion below
-            errors.append(error)
-        finally:
-            connection.close()
+        for turn in range(10):
+            row = ask(owner, number * 100 + turn + 1, session=number, project=number)
+            if words(journal, row) == ["go"]:
+                gone.append(row.ticket)
+                journal.write([answered(row, tokens_in=90, tokens_out=10)])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert errors == []
+    race(work, 6)
     assert len(gone) == 20
     assert sum(row.tokens for row in UseBook.objects.filter(window__contains="-")) == 2000
     assert sum(row.reserved for row in UseBook.objects.all()) == 0

@@ -7,13 +7,13 @@ model once, ``timeout_hours`` is how long it may work, and jobs are listed by pa
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from providers.clients.bulk.openai import count_of, marked, objects, read_line, uploaded
-from providers.clients.bulk.wire import Wire, number_of
+from providers.clients.bulk.openai import FileBatches, count_of, marked, objects, uploaded
+from providers.clients.bulk.wire import number_of
 from providers.clients.openai_compatible import KEPT_AS, chat_body
-from providers.gateway.bulk import LineResult, RemoteBatch, Sought
+from providers.gateway.bulk import RemoteBatch, Sought
 from providers.gateway.types import Deployment, WireChat
 
 ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
@@ -22,11 +22,8 @@ PAGES = 20
 """Pages of a hundred jobs that are looked through for one of ours."""
 
 
-class MistralBatches:
+class MistralBatches(FileBatches):
     """Implements :class:`providers.gateway.bulk.BulkApi`."""
-
-    def __init__(self, wire: Wire | None = None) -> None:
-        self._wire = wire or Wire()
 
     def encode(self, deployment: Deployment, custom_id: str, wire: WireChat) -> bytes:
         """One line of the input file; the model is the job's."""
@@ -83,20 +80,6 @@ class MistralBatches:
             outputs=tuple(number_of(file) for file in files if file),
         )
 
-    async def results(
-        self, deployment: Deployment, batch: RemoteBatch
-    ) -> AsyncIterator[LineResult]:
-        """The lines of its two files."""
-        for file in batch.outputs:
-            async for line in self._wire.lines(deployment, f"/files/{file}/content"):
-                found = read_line(line, self._wire.now())
-                if found is not None:
-                    yield found
-
     async def cancel(self, deployment: Deployment, number: str) -> None:
         """Ask for its end."""
         await self._wire.post(deployment, f"/batch/jobs/{number}/cancel")
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._wire.aclose()

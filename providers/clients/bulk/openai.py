@@ -24,11 +24,29 @@ PAGES = 20
 """Pages of a hundred batches that are looked through for one of ours, newest first."""
 
 
-class OpenAIBatches:
-    """Implements :class:`providers.gateway.bulk.BulkApi`."""
+class FileBatches:
+    """What APIs share that take a file of questions and give files of answers."""
 
     def __init__(self, wire: Wire | None = None) -> None:
         self._wire = wire or Wire()
+
+    async def results(
+        self, deployment: Deployment, batch: RemoteBatch
+    ) -> AsyncIterator[LineResult]:
+        """The lines of its two files."""
+        for file in batch.outputs:
+            async for line in self._wire.lines(deployment, f"/files/{file}/content"):
+                found = read_line(line, self._wire.now())
+                if found is not None:
+                    yield found
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._wire.aclose()
+
+
+class OpenAIBatches(FileBatches):
+    """Implements :class:`providers.gateway.bulk.BulkApi`."""
 
     def encode(self, deployment: Deployment, custom_id: str, wire: WireChat) -> bytes:
         """One line of the input file."""
@@ -87,23 +105,9 @@ class OpenAIBatches:
             outputs=tuple(number_of(file) for file in files if file),
         )
 
-    async def results(
-        self, deployment: Deployment, batch: RemoteBatch
-    ) -> AsyncIterator[LineResult]:
-        """The lines of its two files."""
-        for file in batch.outputs:
-            async for line in self._wire.lines(deployment, f"/files/{file}/content"):
-                found = read_line(line, self._wire.now())
-                if found is not None:
-                    yield found
-
     async def cancel(self, deployment: Deployment, number: str) -> None:
         """Ask for its end; what is answered by then is paid and kept."""
         await self._wire.post(deployment, f"/batches/{number}/cancel")
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._wire.aclose()
 
 
 async def uploaded(wire: Wire, deployment: Deployment, lines: Sequence[bytes]) -> str:

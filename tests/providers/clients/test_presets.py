@@ -5,8 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from providers.addresses import AddressRefused, check_base_url
-from providers.addresses import LOCAL_PORTS
+from providers.addresses import LOCAL_PORTS, AddressRefused, check_base_url
 from providers.clients.presets import PRESETS, Preset, preset
 from providers.models import Provider, ProviderKind
 

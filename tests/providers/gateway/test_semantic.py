@@ -11,7 +11,7 @@ import pytest
 
 from providers.gateway import semantic
 from providers.gateway.journal import StoredAnswer
-from providers.gateway.semantic import Kept, Question, SemanticCache, Vector
+from providers.gateway.semantic import Kept, Lesson, Question, SemanticCache, Vector
 from providers.gateway.types import CallScope, ChatCall, ChatMessage, Deployment, Route
 
 TARGET = Deployment(id="1", provider="Test", kind="openai", model="m")
@@ -88,7 +88,7 @@ def learn(
 ) -> None:
     async def keep() -> None:
         cache = SemanticCache(store)
-        await cache.learn(call, TARGET, SCOPE, "f" * 64, near, bought, stored)
+        await cache.learn(Lesson(call, TARGET, "f" * 64, bought, near, stored), SCOPE)
         await cache.aclose()
 
     asyncio.run(keep())
