@@ -31,7 +31,7 @@ from providers.gateway.fingerprint import content_hash, fingerprint
 from providers.gateway.flight import SingleFlight
 from providers.gateway.health import HealthStore
 from providers.gateway.hedge import Hedger
-from providers.gateway.journal import Journal, JournalRow, fresh
+from providers.gateway.journal import Journal, JournalRow, bought_by, fresh
 from providers.gateway.nearby import Look, Nearby
 from providers.gateway.retry import RetryPolicy
 from providers.gateway.semantic import SemanticCache
@@ -168,7 +168,7 @@ class Gateway:
         schema_text = validated(call, route)
         content = content_hash(call)
         keys = self._keys(content, route, scope)
-        found = await self._replay(keys, route, scope)
+        found = await self._replay(keys, call.purpose, route, scope)
         if found is not None:
             yield found.text
             return
@@ -191,7 +191,7 @@ class Gateway:
         keys = self._keys(content, route, scope)
 
         async def work() -> Asked:
-            found = await self._replay(keys, route, scope)
+            found = await self._replay(keys, call.purpose, route, scope)
             if found is None and look is not None:
                 found = await self._nearby.find(call, schema_text, route, scope, look)
             if found is not None:
@@ -209,13 +209,15 @@ class Gateway:
         }
 
     async def _replay(
-        self, keys: Mapping[str, str], route: Route, scope: CallScope
+        self, keys: Mapping[str, str], purpose: str, route: Route, scope: CallScope
     ) -> Asked | None:
         targets = [target for target in route.targets if target.journaled]
         stored = await self._journal.lookup([keys[target.id] for target in targets])
         for target in targets:
             answer = stored.get(keys[target.id])
             if answer is not None and fresh(answer, route.max_age, scope.session):
+                if not bought_by(answer, scope.session):
+                    self._journal.spared(answer, purpose, scope.project)
                 return from_stored(answer, target, keys[target.id])
         return None
 

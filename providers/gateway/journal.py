@@ -88,8 +88,12 @@ class StoredAnswer:
 def fresh(answer: StoredAnswer, max_age: float | None, session: int | None) -> bool:
     """Whether a stored answer may be used: young enough, or bought by the same analysis, which
     must never pay twice."""
-    own = session is not None and answer.session == session
-    return max_age is None or own or answer.age <= max_age
+    return max_age is None or bought_by(answer, session) or answer.age <= max_age
+
+
+def bought_by(answer: StoredAnswer, session: int | None) -> bool:
+    """Whether this very analysis paid for an answer, which then saves nothing by serving it."""
+    return session is not None and answer.session == session
 
 
 Word = Literal["go", "wait", "answered", "refused", "parked"]
@@ -129,6 +133,10 @@ class JournalStore(Protocol):
         """The answers of those fingerprints whose newest state is ``ok``."""
         ...
 
+    def spared(self, answer: StoredAnswer, purpose: str, project: int | None) -> None:
+        """Take note of a call that was not made, as an answer bought by others served."""
+        ...
+
     def close(self) -> None:
         """Give back what the thread holds, a database connection for instance."""
         ...
@@ -147,6 +155,10 @@ class Journal(Protocol):
         """Commit the row soon, before any row written later."""
         ...
 
+    def spared(self, answer: StoredAnswer, purpose: str, project: int | None) -> None:
+        """Note soon that an answer bought by others spared a call."""
+        ...
+
     async def aclose(self) -> None: ...
 
 
@@ -157,6 +169,7 @@ class MemoryStore:
         self.rows: dict[str, JournalRow] = {}
         self.history: list[JournalRow] = []
         self.groups: list[int] = []
+        self.savings: list[StoredAnswer] = []
 
     def write(self, rows: Sequence[JournalRow]) -> Verdicts:
         self.groups.append(len(rows))
@@ -174,10 +187,14 @@ class MemoryStore:
                 row.tokens_out,
                 row.tokens_cached,
                 row.cost,
+                session=row.session,
             )
             for key, row in found.items()
             if row.state == "ok"
         }
+
+    def spared(self, answer: StoredAnswer, purpose: str, project: int | None) -> None:
+        self.savings.append(answer)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -314,6 +331,10 @@ class GroupCommitJournal:
     def post(self, row: JournalRow) -> None:
         """Commit the row soon, without waiting for it."""
         _ = self._writes.add([row])
+
+    def spared(self, answer: StoredAnswer, purpose: str, project: int | None) -> None:
+        """Note soon that an answer bought by others spared a call, without waiting for it."""
+        self._thread.submit(self._store.spared, answer, purpose, project)
 
     async def aclose(self) -> None:
         """Write what waits, then let the store and its thread go."""

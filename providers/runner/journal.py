@@ -46,9 +46,12 @@ class DatabaseJournal:
             workspace=self._workspace, fingerprint__in=set(fingerprints), state=CallState.OK
         ).exclude(response="")
         found = {row.fingerprint: row for row in rows}
-        answers = {fingerprint: stored(row) for fingerprint, row in found.items()}
         self._reads.note(found.values())
-        return answers
+        return {fingerprint: stored(row) for fingerprint, row in found.items()}
+
+    def spared(self, answer: StoredAnswer, purpose: str, project: int | None) -> None:
+        """Count an answer that served instead of a call; written down with the reads."""
+        self._reads.count(answer, purpose, project)
 
     def close(self) -> None:
         """Give back this thread's connection."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 
 from django.db import DatabaseError
@@ -22,7 +23,8 @@ COARSE = timedelta(hours=1)
 
 
 class Reads:
-    """Reads of one process: counted as savings, and noted as use for the order of removal.
+    """Reads of one process: noted as use for the order of removal, and as savings where an answer
+    served that the asking analysis had not bought itself.
 
     A process that dies loses the counts of its last seconds; nothing depends on them.
     """
@@ -35,25 +37,24 @@ class Reads:
 
     def note(self, rows: Iterable[LlmCall]) -> None:
         """Take note of answers that were read; writes now and then."""
-        for row in rows:
-            answer = StoredAnswer(
-                "",
-                row.model,
-                row.tokens_in,
-                row.tokens_out,
-                row.tokens_cached,
-                None if row.cost is None else float(row.cost),
-            )
-            self._hits.append((row.project_id or 0, row.purpose, answer))
-            self._used.add(row.pk)
-        if self._hits and time.monotonic() - self._since > FLUSH_SECONDS:
+        self._used.update(row.pk for row in rows)
+        self._flush_in_time()
+
+    def count(self, answer: StoredAnswer, purpose: str, project: int | None) -> None:
+        """Take note of a call that was spared; writes now and then."""
+        self._hits.append((project or 0, purpose, replace(answer, text="")))
+        self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
+        waits = self._hits or self._used
+        if waits and time.monotonic() - self._since > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
         """Write down what was noted; counts are not worth failing a call for."""
         hits, used = self._hits, self._used
         self._hits, self._used, self._since = [], set(), time.monotonic()
-        if not hits:
+        if not hits and not used:
             return
         now = timezone.now()
         stale = Q(used_at__isnull=True) | Q(used_at__lt=now - COARSE)

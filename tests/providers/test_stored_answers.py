@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,10 +13,12 @@ from django.utils import timezone
 from accounts.models import AuditEvent, User, Workspace
 from core.errors import AppError, Invalid
 from providers import services, tasks
-from providers.models import CacheDay, LlmCall
-from providers.runner import DatabaseJournal
+from providers.gateway.types import CallScope, Route
+from providers.models import CacheDay, LlmCall, ModelDeployment, Provider, ProviderKind
+from providers.runner import DatabaseJournal, open_gateway
 from providers.selectors import cache
 from providers.services import answers
+from tests.providers.support import chat_call
 from tests.providers.test_journal import answered, sent
 
 
@@ -57,13 +60,15 @@ def test_an_analysis_never_pays_for_its_own_answer_twice(journal: DatabaseJourna
     assert verdict.word == "answered"
 
 
-def test_reads_are_counted_with_what_they_saved(
+def test_answers_that_served_are_counted_with_what_they_saved(
     journal: DatabaseJournal, workspace: Workspace
 ) -> None:
+    keys = ["a" * 64, "b" * 64]
     bought(journal, "a", project=4)
     bought(journal, "b", project=4)
     for _ in range(3):
-        journal.read(["a" * 64, "b" * 64, "c" * 64])
+        for answer in journal.read([*keys, "c" * 64]).values():
+            journal.spared(answer, "facets", 4)
     journal._reads.flush()
     day = CacheDay.objects.get(workspace=workspace, project_id=4, purpose="facets")
     assert (day.hits, day.tokens_saved, day.saved) == (6, 90, Decimal("0.00007404"))
@@ -73,12 +78,47 @@ def test_reads_are_counted_with_what_they_saved(
     assert cache.total([row, row]).hits == 12
 
 
+def test_what_was_only_read_is_used_and_saves_nothing(
+    journal: DatabaseJournal, workspace: Workspace
+) -> None:
+    """Whether an answer served, and whom, the gateway knows."""
+    bought(journal, "a", project=4)
+    journal.read(["a" * 64])
+    journal._reads.flush()
+    assert not CacheDay.objects.exists()
+    assert LlmCall.objects.filter(used_at__isnull=False).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_analysis_that_reads_its_own_answers_again_saves_nothing(workspace: Workspace) -> None:
+    """A worker that goes on after a crash, and a batch that was collected, replay what the same
+    analysis paid for; another analysis spares a call."""
+    provider = Provider.objects.create(workspace=workspace, name="S", kind=ProviderKind.SCRIPTED)
+    chat = ModelDeployment.objects.create(provider=provider, model="m")
+    route = Route((services.deployment_config(chat),))
+
+    async def ask(session: int) -> bool:
+        gateway = open_gateway(workspace.pk)
+        scope = CallScope(workspace=workspace.pk, session=session)
+        found = await gateway.chat(chat_call(), route, scope)
+        await gateway.aclose()
+        return found.replayed
+
+    replayed = [asyncio.run(ask(session)) for session in (7, 7, 7)]
+    assert (replayed, CacheDay.objects.count()) == ([False, True, True], 0)
+    assert asyncio.run(ask(8))
+    day = CacheDay.objects.get(purpose="facets")
+    call = LlmCall.objects.get()
+    assert (day.hits, day.tokens_saved) == (1, call.tokens_in + call.tokens_out)
+
+
 def test_reads_are_written_down_now_and_then_alone(
     journal: DatabaseJournal, django_assert_num_queries: Any
 ) -> None:
     bought(journal, "a")
     with django_assert_num_queries(1):
-        journal.read(["a" * 64])
+        for answer in journal.read(["a" * 64]).values():
+            journal.spared(answer, "facets", None)
 
 
 def test_the_least_recently_used_go_first(journal: DatabaseJournal, workspace: Workspace) -> None:

@@ -64,6 +64,16 @@ async def test_a_replay_pays_nothing() -> None:
     assert again.data == first.data
     assert (again.cost, again.saved) == (0.0, first.cost)
     assert bench.requests == [1]
+    assert bench.store.savings == [], "it is the answer of the same analysis"
+
+
+async def test_an_answer_that_serves_another_analysis_saves_a_call() -> None:
+    bench = Bench()
+    first = await bench.gateway.chat(chat_call(), bench.route, SCOPE)
+    again = await bench.gateway.chat(chat_call(), bench.route, replace(SCOPE, session=10))
+    await bench.gateway.aclose()
+    assert again.replayed
+    assert [answer.cost for answer in bench.store.savings] == [first.cost]
 
 
 @pytest.mark.parametrize(
