@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import hypothesis
 import pytest
+from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client
 
 from accounts.models import Membership, Role, User, Workspace
@@ -26,6 +27,28 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("shared")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_tables_quickly() -> None:
+    """Tests with several connections empty all tables afterwards. PostgreSQL's TRUNCATE makes new
+    files for each of them, about half a second; deleting the few rows takes hundredths."""
+
+    def emptying(
+        self: DatabaseOperations,
+        style: object,
+        tables: list[str],
+        *,
+        reset_sequences: bool = False,
+        allow_cascade: bool = False,
+    ) -> list[str]:
+        names = [self.quote_name(table) for table in tables]
+        # Rows may go in any order: nothing is left that could point at them.
+        deletes = ["SET LOCAL session_replication_role = replica"]
+        return ["; ".join([*deletes, *(f"DELETE FROM {name}" for name in names)])] if names else []
+
+    DatabaseOperations.sql_flush = emptying
+
 
 PASSWORD = "correct horse battery staple"
 SIGN_IN_BACKEND = "django.contrib.auth.backends.ModelBackend"
