@@ -240,8 +240,8 @@ def _detail(status: int) -> str:
 def _too_many(headers: Mapping[str, str], said: str, now: datetime) -> Fault:
     """A 429: a rate where a time to wait or a limit a minute is told, else a quota.
 
-    Without either nobody knows; such a fault is ``unsure``, and whether other calls are answered
-    meanwhile decides.
+    A time that cannot be read speaks of a rate all the same. Without any of these nobody knows;
+    such a fault is ``unsure``, and whether other calls are answered meanwhile decides.
     """
     if wording.has(said, wording.TOO_LARGE):
         return Fault(ErrorClass.CONTEXT_LENGTH, "HTTP 429, request too large", status=429)
@@ -254,13 +254,13 @@ def _too_many(headers: Mapping[str, str], said: str, now: datetime) -> Fault:
     quota = read_quota(headers, now)
     if wait is None:
         wait = wait_of(quota)
-    limits = any(name.lower().startswith(_LIMIT_HEADERS) for name in headers)
+    limits = any(name.lower().startswith(_RATE_HEADERS) for name in headers)
     if wait is not None or limits or a_minute:
         return Fault(ErrorClass.RATE_LIMIT, "HTTP 429", status=429, retry_after=wait)
     return Fault(ErrorClass.QUOTA, "HTTP 429 without a time to wait", status=429, unsure=True)
 
 
-_LIMIT_HEADERS = ("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
+_RATE_HEADERS = ("retry-after", "x-ratelimit-", "ratelimit-", "anthropic-ratelimit-")
 
 _REFUSALS: tuple[tuple[tuple[str, ...], ErrorClass], ...] = (
     (wording.CONTEXT, ErrorClass.CONTEXT_LENGTH),

@@ -130,6 +130,7 @@ def test_names_the_parameter_a_server_refused(message: str, rejected: str) -> No
 def test_a_429_that_says_nothing_is_unsure() -> None:
     assert classify_response(429, {}, None, NOW).unsure
     assert not classify_response(429, {"retry-after": "1"}, None, NOW).unsure
+    assert not classify_response(429, {"retry-after": "in a while"}, None, NOW).unsure
 
 
 def test_what_a_server_wrote_is_never_repeated() -> None:
