@@ -13,9 +13,9 @@ import pytest
 
 from analyses.models import AnalysisSession, SessionStatus
 from providers.models import BulkState, CallState, ProviderBatch
-from tests.analyses.worker.batch_server import collected, facet_calls, finished, later, waiting
+from tests.analyses.worker.batch_server import collected, facet_calls, later, read_out, waiting
 from tests.analyses.worker.support import run
-from tests.analyses.worker.test_batch_mode import SHAPES, Serve, begin, check_paid, serve, soon
+from tests.analyses.worker.test_batch_mode import Serve, begin, check_paid, serve, soon
 from tests.analyses.worker.test_disturbances import DEAD, Killed, kill
 from tests.faults.support import expire, tick, told_by_page
 
@@ -61,35 +61,33 @@ def killed_worker(session: AnalysisSession) -> Callable[[Callable[[], bool]], ob
     return work
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 def test_killed_after_it_was_taken_and_before_its_number_is_kept(
-    begin: Begin, serve: Serve, dies: Dies, shape: str
+    begin: Begin, serve: Serve, dies: Dies
 ) -> None:
     """It is found by what it carries, and nothing is handed over twice."""
     server = serve()
-    session = begin(shape)
+    session = begin("anthropic")
 
     dies("bulk_submitted", killed_worker(session))
     batch = ProviderBatch.objects.get()
     assert (batch.state, batch.remote_id) == (BulkState.PREPARING, "")
 
-    check_paid(finished(session), server)
+    check_paid(read_out(session), server)
     assert ProviderBatch.objects.count() == 1
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_killed_before_it_was_taken(begin: Begin, serve: Serve, dies: Dies, shape: str) -> None:
+def test_killed_before_it_was_taken(begin: Begin, serve: Serve, dies: Dies) -> None:
     """The provider does not list it, so it is handed over again: nobody billed it."""
     server = serve()
-    session = begin(shape)
+    session = begin("mistral")
 
     dies("bulk_opened", killed_worker(session))
-    session = finished(session, 2)
+    session = read_out(session, 2)
     assert session.status == SessionStatus.RUNNING
     assert waiting(session)
 
     later(minutes=5)
-    check_paid(finished(session), server)
+    check_paid(read_out(session), server)
     states = ProviderBatch.objects.order_by("pk").values_list("state", flat=True)
     assert list(states) == [BulkState.LOST, BulkState.ENDED]
 
@@ -102,7 +100,7 @@ def test_killed_after_its_number_is_kept(begin: Begin, serve: Serve, dies: Dies)
     assert ProviderBatch.objects.get().state == BulkState.WORKING
     assert "cut off" not in told_by_page(session)
 
-    check_paid(finished(session), server)
+    check_paid(read_out(session), server)
     assert ProviderBatch.objects.count() == 1
 
 
@@ -111,6 +109,7 @@ def test_killed_while_it_is_collected(
     begin: Begin,
     serve: Serve,
     dies: Dies,
+    soon: Callable[[], None],
     point: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,7 +128,8 @@ def test_killed_while_it_is_collected(
     assert len(kept) >= 10
     assert ProviderBatch.objects.get().state == BulkState.WORKING
 
-    session = finished(session)
+    soon()
+    session = read_out(session)
 
     check_paid(session, server)
     assert {pk: (call.cost, call.settled_at) for pk, call in settled.in_bulk(kept).items()} == kept
@@ -137,7 +137,7 @@ def test_killed_while_it_is_collected(
 
 def test_the_ledger_agrees_with_the_bill(begin: Begin, serve: Serve) -> None:
     server = serve(missing=0.2, expired=0.2, failed=0.2)
-    session = finished(begin())
+    session = read_out(begin())
 
     check_paid(session, server)
     paid = sum(call.cost for call in facet_calls(session))

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from analyses import services
+from analyses import plan, services
 from analyses.models import AnalysisSession
 from core.models import WorkStatus
 from providers.clients.scripted import Scenario
@@ -77,15 +77,25 @@ def collected() -> None:
     services.tick()
 
 
-def finished(session: AnalysisSession, rounds: int = 6) -> AnalysisSession:
+AFTER_READING = frozenset(step.key for step in plan.STAGES) - {"prepare", "facets"} | {plan.PREVIEW}
+
+
+def finished(
+    session: AnalysisSession, rounds: int = 6, *, skip: frozenset[str] = frozenset()
+) -> AnalysisSession:
     """Hand over, collect and read until the analysis has ended."""
     for _ in range(rounds):
-        session = run(session)
-        if session.ended:
+        session = run(session, skip=skip)
+        if session.ended or (skip and session.read_count + session.failed_count == session.total):
             break
         collected()
     session.refresh_from_db()
     return session
+
+
+def read_out(session: AnalysisSession, rounds: int = 6) -> AnalysisSession:
+    """Hand over, collect and read until everything is read; what comes after reading is left."""
+    return finished(session, rounds, skip=AFTER_READING)
 
 
 def waiting(session: AnalysisSession) -> int:

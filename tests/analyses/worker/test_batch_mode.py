@@ -14,14 +14,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from analyses import services
-from analyses.models import AnalysisSession, SessionStatus
+from analyses.models import AnalysisSession, Outcome, SessionStatus
 from analyses.selectors import starting
 from analyses.selectors.estimates import Estimate
 from analyses.services.sessions import claimable
 from core import work
 from core.errors import Invalid
 from projects.models import Dataset
-from providers.clients.bulk import AnthropicBatches, MistralBatches, OpenAIBatches
+from providers.clients.bulk import OpenAIBatches
 from providers.gateway.bulk import BulkLimits
 from providers.gateway.errors import ErrorClass, Fault
 from providers.models import (
@@ -42,6 +42,7 @@ from tests.analyses.worker.batch_server import (
     facet_calls,
     finished,
     later,
+    read_out,
     waiting,
 )
 from tests.analyses.worker.support import check_books, run
@@ -59,10 +60,21 @@ Serve = Callable[..., BatchServer]
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches are handed over once all conversations are in, or after a moment of quiet."""
+def soon(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Batches are handed over once all conversations are in, or after a moment of quiet.
+
+    Called it shortens the moment, for what is left over from a batch and fills none: then a slow
+    machine may make two batches of it.
+    """
+
+    def limits(quiet: float) -> None:
+        monkeypatch.setattr(
+            "providers.gateway.bulk.BulkLimits", partial(BulkLimits, SIZE, quiet=quiet)
+        )
+
     monkeypatch.setattr("providers.gateway.bulk.TICK", 0.05)
-    monkeypatch.setattr("providers.gateway.bulk.BulkLimits", partial(BulkLimits, SIZE, quiet=1.0))
+    limits(1.0)
+    return partial(limits, 0.1)
 
 
 @pytest.fixture
@@ -96,8 +108,11 @@ def begin(
 
 def check_paid(session: AnalysisSession, server: BatchServer) -> None:
     """Every conversation was read, and its answer billed once, at half the price."""
-    check_books(session)
-    assert session.status == SessionStatus.COMPLETED, (session.status, session.detail)
+    if session.ended:
+        check_books(session)
+        assert session.status == SessionStatus.COMPLETED, (session.status, session.detail)
+    assert session.items.filter(outcome=Outcome.READ).count() == session.total, session.detail
+    assert session.read_count == session.total
     billed = server.billed()
     assert len(billed) == session.total
     assert set(billed.values()) == {1}
@@ -137,10 +152,11 @@ def test_an_analysis_is_read_in_batches(begin: Begin, serve: Serve, shape: str) 
     assert not ProviderBatchLine.objects.exists()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("word", ["missing", "expired", "failed"])
+@pytest.mark.parametrize(
+    ("shape", "word"), [("openai", "missing"), ("anthropic", "expired"), ("mistral", "failed")]
+)
 def test_lines_without_an_answer_are_asked_again(
-    begin: Begin, serve: Serve, shape: str, word: str
+    begin: Begin, serve: Serve, soon: Callable[[], None], shape: str, word: str
 ) -> None:
     server = serve(**{word: 0.4})
 
@@ -153,11 +169,12 @@ def test_lines_without_an_answer_are_asked_again(
     left = SIZE - first.collected
     lines = ProviderBatchLine.objects.filter(batch=first)
     assert lines.count() == left
+    soon()
     run(session)
     others = ProviderBatch.objects.exclude(pk=first.pk)
     assert sum(others.values_list("size", flat=True)) == left
 
-    check_paid(finished(session), server)
+    check_paid(read_out(session), server)
 
 
 def test_a_line_that_never_comes_is_skipped_with_its_reason(begin: Begin, serve: Serve) -> None:
@@ -178,7 +195,7 @@ def test_a_batch_the_provider_refuses_whole_is_handed_over_again(
 ) -> None:
     server = serve(refused=2)
 
-    session = finished(begin())
+    session = read_out(begin())
 
     check_paid(session, server)
     assert [row.missing for row in ProviderBatch.objects.order_by("pk")] == [SIZE, SIZE, 0]
@@ -203,27 +220,25 @@ def test_a_number_lost_on_the_wire_is_found_by_the_uid(begin: Begin, serve: Serv
     assert (batch.state, batch.remote_id, batch.owner) == (BulkState.PREPARING, "", "")
     assert waiting(session)
 
-    check_paid(finished(session), server)
+    check_paid(read_out(session), server)
     assert ProviderBatch.objects.count() == 1
 
 
-@pytest.mark.parametrize("shape", SHAPES)
 def test_a_batch_that_never_arrived_is_handed_over_again(
-    begin: Begin, serve: Serve, shape: str, monkeypatch: pytest.MonkeyPatch
+    begin: Begin, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process dies between the commit and the request."""
     server = serve()
     with monkeypatch.context() as patch:
-        for api in (OpenAIBatches, AnthropicBatches, MistralBatches):
-            patch.setattr(api, "submit", silent)
-        session = run(begin(shape))
+        patch.setattr(OpenAIBatches, "submit", silent)
+        session = run(begin())
     lost = ProviderBatch.objects.get()
     collected()
     lost.refresh_from_db()
     assert lost.state == BulkState.PREPARING, "it may yet be listed"
 
     later(minutes=5)
-    session = finished(session)
+    session = read_out(session)
 
     lost.refresh_from_db()
     assert lost.state == BulkState.LOST
@@ -272,7 +287,7 @@ def test_a_pause_leaves_the_batch_and_resuming_reads_it(
     assert run(session).read_count == 0, "a paused analysis reads nothing"
 
     services.resume(actor=analyst, session=session)
-    check_paid(finished(session), server)
+    check_paid(read_out(session), server)
 
 
 def test_a_stop_cancels_the_batch_at_the_provider(
@@ -299,7 +314,7 @@ def test_waiting_costs_nothing(begin: Begin, serve: Serve) -> None:
     session = run(begin())
     calls = LlmAttempt.objects.count(), LlmCall.objects.count()
 
-    for _ in range(3):
+    for _ in range(2):
         collected()
         assert not work.claimable(claimable()).exists()
         session = run(session)
