@@ -194,7 +194,8 @@ def test_conversations_come_in_order_without_raw_text(
         cursor = f"&cursor={body['next']}"
     assert seen == list(range(200))
     first = body["items"][0]
-    assert set(first) == {"position", "id", "outcome", "title", "language", "error", "facets"}
+    said = {"position", "id", "outcome", "title", "language", "error", "facets", "model"}
+    assert set(first) == said
     assert first["facets"]["language"] == "English"
     assert "Let me look into that." not in json.dumps(body)
 

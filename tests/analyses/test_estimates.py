@@ -21,7 +21,14 @@ from analyses.selectors.asked import facets_of, source_of
 from analyses.selectors.estimates import Cost, Estimate, round_up, stored
 from analyses.selectors.estimating import Question, estimates_of, local_estimate
 from projects.models import Conversation, Dataset, Project
-from providers.models import CallState, LlmCall, ModelDeployment, Provider, ProviderKind
+from providers.models import (
+    CallState,
+    LlmCall,
+    ModelDeployment,
+    ModelPrice,
+    Provider,
+    ProviderKind,
+)
 from templates_app.models import TemplateVersion
 
 Queries = Callable[[int], Any]
@@ -126,6 +133,19 @@ def test_spread_reaches_both_ends() -> None:
     assert estimating.spread(3, 50) == [0, 1, 2]
 
 
+def test_a_dated_price_is_what_it_will_cost(
+    dataset: Dataset, version: TemplateVersion, model: ModelDeployment
+) -> None:
+    before = estimate(dataset, version, model).spend
+    ModelPrice.objects.create(
+        deployment=model, price_in=2, price_out=4, effective_from=timezone.now()
+    )
+    after = estimate(dataset, version, model).spend
+    assert before
+    assert after
+    assert after.likely == 2 * before.likely
+
+
 def test_few_queries_and_few_texts(
     dataset: Dataset,
     version: TemplateVersion,
@@ -134,7 +154,7 @@ def test_few_queries_and_few_texts(
 ) -> None:
     Dataset.objects.filter(pk=dataset.pk).update(conversation_count=100_000)
     dataset = Dataset.objects.select_related("project").get(pk=dataset.pk)
-    with django_assert_num_queries(4) as seen:  # facets, last position, conversations, sessions
+    with django_assert_num_queries(5) as seen:  # facets, position, conversations, sessions, prices
         estimate(dataset, version, model)
     assert sum("messages" in query["sql"] for query in seen.captured_queries) == 1
 
@@ -324,11 +344,13 @@ def test_options_name_each_stage(
     dataset: Dataset, version: TemplateVersion, model: ModelDeployment
 ) -> None:
     options = starting.options_for(dataset.project, Question(dataset, version))
-    assert [option.name for option in options] == ["Local engine", "Acme"]
-    assert options[1].estimate is not None
-    assert [stage.label for stage in options[1].estimate.stages] == [
-        "Read and extract", "Name", "Arrange", "Privacy",
-    ]  # fmt: skip
+    names = [option.name for option in options]
+    assert names == ["In the workspace's order", "Local engine", "Acme"]
+    for option in (options[0], options[2]):
+        assert option.estimate is not None
+        assert [stage.label for stage in option.estimate.stages] == [
+            "Read and extract", "Name", "Arrange", "Privacy",
+        ]  # fmt: skip
 
 
 def test_a_limit_is_proposed_once_a_model_is_chosen(
