@@ -6,7 +6,7 @@ answers from the model's own history in this workspace, where it has one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,9 +18,9 @@ from analyses.selectors.estimates import Cost, Estimate, StageEstimate, ends
 from analyses.selectors.history import History, history_of
 from core import figures
 from projects.models import Conversation, Dataset
-from providers.gateway.types import Deployment
 from providers.models import ModelDeployment
-from providers.prices import MILLION, unit_prices
+from providers.prices import MILLION, UnitPrices
+from providers.selectors.prices import prices_of
 from templates_app.models import TemplateVersion
 
 SAMPLE = 50
@@ -37,6 +37,9 @@ FIXED_SECONDS = Range(3.0, 8.0, 20.0)
 """Starting, clustering, arranging and drawing, whatever the number of conversations."""
 NUMBERS_SECONDS = Range(0.0004, 0.001, 0.002)
 """Preparing, clustering and drawing one conversation on this machine."""
+
+Rates = Mapping[int, UnitPrices | None]
+"""What models cost, by primary key; ``None`` where nobody knows."""
 
 
 # the sample --------------------------------------------------------------------------------------
@@ -114,17 +117,25 @@ def estimates_of(
 ) -> dict[int, Estimate]:
     """An estimate for every model, by primary key, from one sample.
 
-    Four queries and up to six for every model with a history here.
+    Five queries and up to six for every model with a history here.
     """
     if not models:
         return {}
     project = question.dataset.project
     sample = probes_of(question.dataset, question.version, question.reach, project.language)
     known = history_of(project.workspace_id, models, question.version)
+    rates = rates_of(models, embedding)
     return {
-        model.pk: estimate_from(question, sample, model, embedding, known.get(model.pk, History()))
+        model.pk: estimate_from(
+            question, sample, model, embedding, known.get(model.pk, History()), rates
+        )
         for model in models
     }
+
+
+def rates_of(models: Sequence[ModelDeployment], embedding: ModelDeployment | None) -> Rates:
+    """What the models of a question cost now. One query."""
+    return prices_of([*models, embedding] if embedding else models)
 
 
 def local_estimate(count: int) -> Estimate:
@@ -143,11 +154,12 @@ def estimate_from(
     model: ModelDeployment,
     embedding: ModelDeployment | None,
     known: History,
+    rates: Rates,
 ) -> Estimate:
     """The estimate for one model from a rendered sample and what is known of the model."""
     loads = forecast(sample, question.population, known.observed, known.statements)
     stages = tuple(
-        _stage(load, embedding if load.key == "embeddings" else model, known.scale)
+        _stage(load, embedding if load.key == "embeddings" else model, known.scale, rates)
         for load in loads
         if load.key != "embeddings" or embedding is not None
     )
@@ -165,35 +177,18 @@ def estimate_from(
     return estimate.in_batches() if question.batched and model.offers_batches else estimate
 
 
-def _stage(load: Load, model: ModelDeployment | None, scale: float) -> StageEstimate:
+def _stage(load: Load, model: ModelDeployment | None, scale: float, rates: Rates) -> StageEstimate:
     tokens_in = load.tokens_in.times(scale)
-    return StageEstimate(
-        load.key, load.calls, tokens_in, load.tokens_out, _cost(model, tokens_in, load.tokens_out)
-    )
+    cost = _cost(rates.get(model.pk) if model else None, tokens_in, load.tokens_out)
+    return StageEstimate(load.key, load.calls, tokens_in, load.tokens_out, cost)
 
 
-def _cost(model: ModelDeployment | None, tokens_in: Range, tokens_out: Range) -> Cost | None:
-    prices = unit_prices(_as_priced(model), model.model) if model is not None else None
+def _cost(prices: UnitPrices | None, tokens_in: Range, tokens_out: Range) -> Cost | None:
     if prices is None:
         return None
     each_in, each_out = Decimal(str(prices.tokens_in)), Decimal(str(prices.tokens_out))
     pairs = zip(ends(tokens_in), ends(tokens_out), strict=True)
     return Cost(*((round(a) * each_in + round(b) * each_out) / Decimal(MILLION) for a, b in pairs))
-
-
-def _as_priced(model: ModelDeployment) -> Deployment:
-    """What decides a model's price; its key stays where it is."""
-    provider = model.provider
-    return Deployment(
-        id=str(model.pk),
-        provider=provider.name,
-        kind=provider.kind,
-        model="" if model.embeds else model.model,
-        embedding_model=model.model if model.embeds else "",
-        base_url=provider.base_url,
-        price_in=None if model.price_in is None else float(model.price_in),
-        price_out=None if model.price_out is None else float(model.price_out),
-    )
 
 
 def _seconds(loads: Sequence[Load], latency: Range, concurrency: int) -> Range:

@@ -13,6 +13,7 @@ from analyses.selectors.estimating import (
     estimate_from,
     local_estimate,
     probes_of,
+    rates_of,
 )
 from analyses.selectors.history import History, history_of
 from core import figures
@@ -162,6 +163,7 @@ class _Asked:
         self._total = dataset.conversation_count
         self._question = replace(question, limit=None, sampled=True)
         self._embedding = embedding
+        self._rates = rates_of(models, embedding)
         self._sample = probes_of(dataset, question.version, self._total, project.language)
         self._known: Mapping[int, History] = history_of(
             project.workspace_id, models, question.version
@@ -171,7 +173,7 @@ class _Asked:
         """The estimate of so many conversations."""
         known = self._known.get(model.pk, History())
         question = replace(self._question, limit=count)
-        return estimate_from(question, self._sample, model, self._embedding, known)
+        return estimate_from(question, self._sample, model, self._embedding, known, self._rates)
 
     def plan(self, model: ModelDeployment, budget: Decimal) -> Plan | None:
         """The most that a model can read for the budget; ``None`` when that is too little."""

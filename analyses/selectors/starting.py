@@ -104,7 +104,7 @@ def _in_order(project: Project, expected: Mapping[int, Estimate]) -> list[Option
     readers = plans[Purpose.FACETS].usable
     if not readers:
         return []
-    names = [target.deployment.model for target in readers[:NAMED]]
+    names = [str(target.deployment) for target in readers[:NAMED]]
     more = f" and {len(readers) - NAMED} more" if len(readers) > NAMED else ""
     text = f"Read by {', then '.join(names)}{more}; every step as set under Providers."
     first = readers[0].deployment

@@ -24,6 +24,8 @@ from providers.models import (
     Purpose,
     Strategy,
 )
+from providers.prices import UnitPrices, cost_at
+from providers.selectors.prices import prices_of
 from providers.selectors.routes import PlannedTarget, RoutePlan, offered, route_plan, wants_vectors
 
 TYPICAL_DAYS = 30
@@ -122,13 +124,14 @@ def order_of_use(workspace: Workspace, purpose: str, failing: int | None = None)
     """
     plan = route_plan(workspace, purpose)
     states = states_of([target.deployment for target in plan.targets])
+    route = bare_route(plan)
     listed = {target.deployment.pk for target in plan.targets}
     pool = offered(workspace, embeds=wants_vectors(purpose))
     return OrderOfUse(
         plan,
-        rows_of(plan, states),
+        rows_of(plan, states, route),
         tuple(model for model in pool if model.pk not in listed),
-        preview_of(workspace, plan, states, failing),
+        preview_of(workspace, plan, states, route, failing),
     )
 
 
@@ -138,7 +141,7 @@ def states_of(models: list[ModelDeployment]) -> dict[str, DeploymentHealth]:
     return {str(row.deployment_id): row for row in rows}
 
 
-def bare_config(model: ModelDeployment) -> gateway.Deployment:
+def bare_config(model: ModelDeployment, prices: UnitPrices | None) -> gateway.Deployment:
     """A model as a strategy sees it: without key and address, which it must not need."""
     return gateway.Deployment(
         id=str(model.pk),
@@ -146,8 +149,8 @@ def bare_config(model: ModelDeployment) -> gateway.Deployment:
         kind=model.provider.kind,
         model="" if model.embeds else model.model,
         embedding_model=model.model if model.embeds else "",
-        price_in=None if model.price_in is None else float(model.price_in),
-        price_out=None if model.price_out is None else float(model.price_out),
+        price_in=prices.tokens_in if prices else None,
+        price_out=prices.tokens_out if prices else None,
         context_tokens=model.context_tokens,
         supports_schema=model.supports_schema,
         supports_tools=model.supports_tools,
@@ -156,9 +159,11 @@ def bare_config(model: ModelDeployment) -> gateway.Deployment:
 
 
 def bare_route(plan: RoutePlan) -> gateway.Route:
-    """The usable part of a plan as a strategy sees it."""
+    """The usable part of a plan as a strategy sees it. One query."""
+    models = [target.deployment for target in plan.usable]
+    prices = prices_of(models)
     return gateway.Route(
-        targets=tuple(bare_config(target.deployment) for target in plan.usable),
+        targets=tuple(bare_config(model, prices[model.pk]) for model in models),
         strategy=cast(gateway.Strategy, plan.strategy.value),
         weights=tuple(target.weight for target in plan.usable),
     )
@@ -177,11 +182,13 @@ def shared_health(row: DeploymentHealth, now: datetime) -> Health:
     )
 
 
-def rows_of(plan: RoutePlan, states: Mapping[str, DeploymentHealth]) -> tuple[OrderRow, ...]:
+def rows_of(
+    plan: RoutePlan, states: Mapping[str, DeploymentHealth], route: gateway.Route
+) -> tuple[OrderRow, ...]:
     """Every target with what it does now."""
     now = timezone.now()
     choice = choose(
-        bare_route(plan),
+        route,
         {key: shared_health(row, now) for key, row in states.items()},
         _needs(plan.purpose),
     )
@@ -260,6 +267,7 @@ def preview_of(
     workspace: Workspace,
     plan: RoutePlan,
     states: Mapping[str, DeploymentHealth],
+    route: gateway.Route,
     failing: int | None,
 ) -> Preview | None:
     """What happens if ``failing`` does; ``None`` when it is not a target that could be asked.
@@ -274,7 +282,7 @@ def preview_of(
     known[str(failing)] = replace(
         known.get(str(failing), Health()), state="open", reason="network", wait=60.0
     )
-    order = choose(bare_route(plan), known, _needs(plan.purpose)).order
+    order = choose(route, known, _needs(plan.purpose)).order
     takes = models[int(order[0].id)] if order else None
     after = models[int(order[1].id)] if len(order) > 1 else None
     return Preview(
@@ -313,7 +321,8 @@ def cost_change(
 ) -> str:
     """How the price of 1,000 calls changes, at the tokens that calls of the purpose take."""
     tokens, measured = typical_tokens(workspace, purpose)
-    before, after = _price(failing, tokens), _price(takes, tokens)
+    prices = prices_of([failing, takes])
+    before, after = (_thousand(prices[model.pk], tokens) for model in (failing, takes))
     basis = "at the tokens your calls take" if measured else f"at {tokens[0]:,} tokens a call"
     if before is None or after is None:
         unknown = takes if after is None else failing
@@ -341,9 +350,6 @@ def typical_tokens(workspace: Workspace, purpose: str) -> tuple[tuple[int, int],
     return TYPICAL_TOKENS.get(purpose, TYPICAL_CHAT), False
 
 
-def _price(model: ModelDeployment, tokens: tuple[int, int]) -> float | None:
-    """US dollars for 1,000 calls, ``None`` when a price is unknown."""
-    if model.price_in is None or (tokens[1] and model.price_out is None):
-        return None
-    out = float(model.price_out or 0)
-    return (tokens[0] * float(model.price_in) + tokens[1] * out) / 1000.0
+def _thousand(prices: UnitPrices | None, tokens: tuple[int, int]) -> float | None:
+    """US dollars for 1,000 calls, ``None`` when the price is unknown."""
+    return None if prices is None else 1000 * cost_at(prices, *tokens, tokens_cached=0)

@@ -69,6 +69,14 @@ def price_of(
     return Price(listed, "unknown" if listed is None else "list")
 
 
+def prices_of(deployments: Sequence[ModelDeployment]) -> dict[int, UnitPrices | None]:
+    """What each model costs now, by primary key; ``None`` where nobody knows. One query."""
+    dated: dict[int, list[ModelPrice]] = {one.pk: [] for one in deployments}
+    for row in ModelPrice.objects.filter(deployment__in=dated).order_by("-effective_from"):
+        dated[row.deployment_id].append(row)
+    return {one.pk: price_of(one, dated=dated[one.pk]).prices for one in deployments}
+
+
 def _units(row: ModelDeployment | ModelPrice) -> UnitPrices:
     price_in = float(row.price_in or 0)
     cached = price_in if row.price_cached is None else float(row.price_cached)

@@ -14,6 +14,7 @@ from providers.models import (
     DeploymentHealth,
     LlmCall,
     ModelDeployment,
+    ModelPrice,
     Provider,
     ProviderKind,
 )
@@ -204,11 +205,22 @@ def test_what_happens_if_the_last_one_fails_or_has_no_price(workspace, models) -
     assert order_of_use(workspace, "facets", 12345).preview is None
 
 
+def test_a_dated_price_counts_for_what_a_switch_costs(workspace, models) -> None:
+    for model, price in ((models[0], 1), (models[1], 2)):
+        ModelPrice.objects.create(
+            deployment=model, price_in=price, price_out=price, effective_from=timezone.now()
+        )
+    preview = order_of_use(workspace, "facets", models[0].pk).preview
+    assert preview is not None
+    assert preview.takes == models[1]
+    assert preview.cost.startswith("1,000 calls cost $1.75 more: $3.50 instead of $1.75")
+
+
 def test_the_card_costs_few_queries(workspace, models, django_assert_max_num_queries) -> None:
     for number in range(10):
         row = Provider.objects.create(
             workspace=workspace, name=f"P{number}", kind=ProviderKind.OPENAI
         )
         ModelDeployment.objects.create(provider=row, model="m")
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         order_of_use(workspace, "facets", models[0].pk)
