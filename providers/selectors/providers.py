@@ -113,7 +113,9 @@ class ProviderRow:
     def failed(self) -> str:
         """How many of them failed."""
         figures = self.health.figures
-        return f"{share(figures.failed / figures.calls)} failed" if figures.calls else "not in use"
+        if figures.calls:
+            return f"{share(figures.failed / figures.calls)} failed"
+        return "none yet" if self.provider.enabled else "not in use"
 
     @property
     def cost(self) -> str:
@@ -230,7 +232,7 @@ def _failed(rows: Sequence[ProviderRow]) -> dict[str, Any]:
     failed = sum(row.health.figures.failed for row in rows)
     recovered = sum(row.health.figures.recovered for row in rows)
     return {
-        "label": "Failed and not recovered",
+        "label": "Attempts that failed",
         "value": thousands(failed),
         "unit": share(failed / calls) if calls else "",
         "text": f"{thousands(recovered)} failed once, then worked" if calls else "No calls yet",
@@ -239,7 +241,7 @@ def _failed(rows: Sequence[ProviderRow]) -> dict[str, Any]:
 
 def _switched(switches: SwitchFigures) -> dict[str, Any]:
     if switches.last is None:
-        text = "No work had to move this week"
+        text = "No model had to rest this week"
         return {"label": "Time to switch", "value": "–", "text": text}
     count = count_of(switches.count, "switch", "switches")
     return {
