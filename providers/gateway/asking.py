@@ -123,7 +123,7 @@ def next_step(reading: answers.Reading, steps: Sequence[str], replayed: bool) ->
     if "repair" not in steps:
         return "repair"
     again = steps.count("again")
-    if (reading.problem != "invalid" and not again) or (replayed and again < MOST_VARIANTS):
+    if not again or (replayed and again < MOST_VARIANTS):
         return "again"
     raise CallError(
         ErrorClass.BAD_ANSWER, f"The model's answer could not be used: {reading.message[:200]}."

@@ -30,6 +30,7 @@ from providers.gateway.health import (
 )
 from providers.gateway.lanes import Lane
 from providers.gateway.strategy import Load
+from providers.gateway.told import Told
 from providers.gateway.types import Deployment, Quota
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class Watch:
         self.lane = lane
         self.breaker = breaker
         self.batched = target.batched
+        self.told = Told()
         self.answered_at = float("-inf")
         self.exhausted = 0
         self.throttled = 0
@@ -99,6 +101,7 @@ class Watch:
     def answered(self, now: float, latency: float, tokens: int, recovered: bool) -> None:
         """Count an answer that took ``latency`` seconds and ``tokens`` in and out."""
         self.answered_at = now
+        self.told.answered(now - latency)
         self.exhausted = self.throttled = 0
         counts = self._counts
         counts.answered += 1
@@ -113,8 +116,9 @@ class Watch:
         old = self.latency
         self.latency = latency if old is None else old + SMOOTHING * (latency - old)
 
-    def met(self, fault: Fault) -> None:
-        """Count a failed attempt."""
+    def met(self, fault: Fault, now: float) -> None:
+        """Count a failed attempt, and the wait it asked for."""
+        self.told.failed(fault, now)
         self._counts.errors[fault.error_class.value] += 1
 
     def gave_up(self) -> None:

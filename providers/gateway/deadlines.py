@@ -18,7 +18,14 @@ FACTOR = 3.0
 """Times the 99th percentile: a long prompt or a queue at the server is no hang."""
 
 FLOOR = 5.0
-"""Seconds; no limit is shorter."""
+"""Seconds; no limit is shorter until many answers of a size are known."""
+
+MANY = 200
+SHORT_FACTOR = 5.0
+SHORT_FLOOR = 2.0
+"""After so many answers the floor itself is learned: so many times the 99th percentile, and no
+fewer seconds than that. A hang then costs a deployment that answers in a quarter of a second two
+seconds and not five; a queue at the server may still make its answers five times as slow."""
 
 FADE = 2_000
 """Answers after which the counts are halved, so that an old day's answers fade."""
@@ -57,6 +64,13 @@ class _Size:
         if self.late > LATE_SHARE * (self.total + self.late) and self.late > 1:
             self.patience = min(64.0, self.patience * 2)
 
+    def usual(self) -> float:
+        """Seconds after which nobody else's answer would still be out."""
+        high, floor = self.high(), FLOOR
+        if self.total >= MANY:
+            floor = min(FLOOR, max(SHORT_FLOOR, SHORT_FACTOR * high))
+        return max(floor, FACTOR * high)
+
     def high(self) -> float:
         """The 99th percentile."""
         seen, goal = 0.0, 0.99 * self.total
@@ -91,7 +105,7 @@ class Deadlines:
         size = self._sizes.get(_class_of(tokens))
         if size is None or size.total < ENOUGH:
             return self._configured
-        return min(self._configured, max(FLOOR, FACTOR * size.high()) * size.patience)
+        return min(self._configured, size.usual() * size.patience)
 
     def _size(self, tokens: int) -> _Size:
         return self._sizes.setdefault(_class_of(tokens), _Size())

@@ -16,7 +16,7 @@ from providers.gateway.board import Board, Watch
 from providers.gateway.breaker import Pass
 from providers.gateway.clock import STOP_POLL, Clock, SystemClock, pause
 from providers.gateway.errors import TRAITS, CallError, CutOff, ErrorClass, Fault, is_outage
-from providers.gateway.journal import Journal, JournalRow, StoredAnswer
+from providers.gateway.journal import Journal, JournalRow
 from providers.gateway.retry import Attempts, Budgets, RetryPolicy
 from providers.gateway.sending import (
     SETTLE_SECONDS,
@@ -25,8 +25,9 @@ from providers.gateway.sending import (
     Reply,
     Sender,
     Sent,
+    replayed_row,
 )
-from providers.gateway.strategy import Choice, Needs, Skipped, Turns, choose
+from providers.gateway.strategy import Choice, Needs, Skipped, Turns, choose, nobody_error
 from providers.gateway.types import CallScope, Deployment, Route, Secret
 
 __all__ = ["Clock", "Dispatcher", "Done", "Job", "SystemClock"]
@@ -66,7 +67,8 @@ class Course(Generic[T]):
 
     ``line`` are the targets that may still be asked, in order; ``None`` before the first. ``tries``
     are its attempts by target, ``failures`` all that failed, the last one on ``failed`` at
-    ``failed_at``. ``waited`` is how long it waited for the outcome of somebody else's trial.
+    ``failed_at``. ``waited`` is how long it waited for the outcome of somebody else's trial,
+    ``kept_away`` that it waited as a target had told others to.
     """
 
     job: Job[T]
@@ -79,6 +81,7 @@ class Course(Generic[T]):
     failed_at: float = 0.0
     failures: int = 0
     waited: float = 0.0
+    kept_away: bool = False
 
 
 class Dispatcher:
@@ -100,6 +103,7 @@ class Dispatcher:
         self._turns = Turns()
         self._budgets = Budgets(policy)
         self._refused_keys: dict[str, Secret] = {}
+        self.pausing = 0
 
     async def run(self, job: Job[T], route: Route, scope: CallScope) -> Done[T]:
         """Send along the route.
@@ -143,6 +147,8 @@ class Dispatcher:
                 await self._nobody(course, choice.skipped)
                 continue
             target = choice.order[0]
+            if await self._kept_away(course, target):
+                continue
             breaker = self._board.watch(target).breaker
             if target.batched or breaker.passes(self._clock.monotonic()) is Pass.FREE:
                 return target, False
@@ -158,8 +164,29 @@ class Dispatcher:
         if course.line is None:
             choice = self._chosen(course.route, course.job.needs)
             course.line = choice.order + tuple(one.target for one in choice.skipped)
+        else:
+            states = self._board.states(course.line)
+            choice = choose(Route(course.line), states, course.job.needs)
+        return self._told_last(course.job.needs, choice)
+
+    def _told_last(self, needs: Needs, choice: Choice) -> Choice:
+        """Targets that asked to be left alone for now come after the others. For vectors they
+        keep their place: those of two models cannot be compared."""
+        if len(choice.order) < 2 or needs.embeddings:
             return choice
-        return choose(Route(course.line), self._board.states(course.line), course.job.needs)
+        now = self._clock.monotonic()
+        order = sorted(choice.order, key=lambda one: self._board.watch(one).told.left(now) > 0)
+        return replace(choice, order=tuple(order))
+
+    async def _kept_away(self, course: Course[T], target: Deployment) -> bool:
+        """Wait, once, with a call that was not sent yet while its target refuses everything."""
+        left = self._board.watch(target).told.closed(self._clock.monotonic())
+        longest = self._policy.longest_of(course.job.interactive)
+        if course.failures or course.kept_away or not 0 < left <= longest:
+            return False
+        course.kept_away = True
+        await pause(self._clock, left + self._rng.uniform(0, 0.1 * left), course.scope)
+        return True
 
     def _chosen(self, route: Route, needs: Needs) -> Choice:
         simple = route.strategy == "priority" or len(route.targets) == 1
@@ -181,7 +208,7 @@ class Dispatcher:
             self._board.watch(one.target).breaker.passes(now) is Pass.WAIT for one in skipped
         )
         if not soon or course.waited >= VERDICT_SECONDS:
-            raise _nobody_error(skipped)
+            raise nobody_error(skipped)
         course.waited += STOP_POLL
         await pause(self._clock, STOP_POLL, course.scope)
 
@@ -256,9 +283,9 @@ class Dispatcher:
         """Tell the counters and the breaker of a failed attempt; a key that has a spare one is
         put aside first, which says nothing about the target."""
         watch = self._board.watch(target)
-        watch.met(fault)
         course.failures += 1
         course.failed, course.failed_at = target, self._clock.monotonic()
+        watch.met(fault, course.failed_at)
         if self._has_spare(target, fault):
             if trial:
                 watch.breaker.released()
@@ -274,7 +301,7 @@ class Dispatcher:
         self, course: Course[T], target: Deployment, sent: Sent[T], reply: T
     ) -> Done[T]:
         if sent.stored is not None:
-            row = _replayed(sent.row, sent.stored)
+            row = replayed_row(sent.row, sent.stored)
             return Done(target, reply, row, replayed=True, failures=course.failures)
         latency = self._clock.monotonic() - sent.at
         self.answer_seen(course, target, reply, latency)
@@ -303,7 +330,8 @@ class Dispatcher:
             return
         watch, attempts = self._board.watch(target), course.tries[target.id]
         fault = self._storm(watch, fault)
-        delay = attempts.delay(fault, self._clock.monotonic())
+        answering = watch.answered_at >= attempts.started
+        delay = attempts.delay(fault, self._clock.monotonic(), answering=answering)
         traits = TRAITS[fault.error_class]
         others = self._others(course, target)
         if not traits.elsewhere:
@@ -316,7 +344,11 @@ class Dispatcher:
             course.error = self._give_up(course, target, fault, attempts)
             course.line = tuple(one for one in course.line or () if one.id != target.id)
             return
-        await pause(self._clock, delay, course.scope)
+        self.pausing += 1
+        try:
+            await pause(self._clock, delay, course.scope)
+        finally:
+            self.pausing -= 1
 
     def _storm(self, watch: Watch, fault: Fault) -> Fault:
         """A refusal as the overload that it is when nearly every request is called bad."""
@@ -364,31 +396,3 @@ class Dispatcher:
         text = TRAITS[error_class].text
         message = f"{target.provider}: {text}" + (f" ({fault.detail})" if fault.detail else "")
         return CallError(error_class, message, fatal=fatal, retry_after=wait)
-
-
-def _nobody_error(skipped: Sequence[Skipped]) -> CallError:
-    """Why no target of a route is asked: the one that is back first speaks for all."""
-    if not skipped:
-        return CallError(ErrorClass.NOT_FOUND, "This route has no provider.", fatal=True)
-    unfit = [one for one in skipped if TRAITS[one.error_class].scope == "call"]
-    resting = [one for one in skipped if one not in unfit]
-    first = min(resting or unfit, key=lambda one: float("inf") if one.wait is None else one.wait)
-    return CallError(
-        first.error_class,
-        f"{first.target.provider}: {first.reason}",
-        fatal=bool(resting),
-        retry_after=first.wait,
-    )
-
-
-def _replayed(row: JournalRow, answer: StoredAnswer) -> JournalRow:
-    """The row as somebody else's answer left it."""
-    return replace(
-        row,
-        state="ok",
-        response=answer.text,
-        tokens_in=answer.tokens_in,
-        tokens_out=answer.tokens_out,
-        tokens_cached=answer.tokens_cached,
-        cost=answer.cost,
-    )

@@ -115,6 +115,11 @@ class Gateway:
         """How many calls a deployment has on the wire now."""
         return self._board.watch(target).lane.in_flight
 
+    @property
+    def pausing(self) -> int:
+        """How many calls wait to be sent again: they hold no room anywhere."""
+        return self._dispatch.pausing
+
     def capabilities(self, target: Deployment) -> Capabilities:
         """What was learned of a deployment in this process."""
         known = self._capabilities.get(target.id)
@@ -133,8 +138,8 @@ class Gateway:
     async def chat(self, call: ChatCall, route: Route, scope: CallScope) -> ChatResult:
         """A checked answer to a structured question.
 
-        A truncated answer is asked for once more with room to finish, one that breaks the schema
-        is repaired once, one that is no JSON at all is asked for once more from scratch.
+        A truncated answer is asked for once more with room to finish, one that cannot be used is
+        repaired once; when that did not help, the question is put once more from scratch.
         Raises :class:`CallError`.
         """
         schema_text, look = validated(call, route), Look()

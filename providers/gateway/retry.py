@@ -19,6 +19,8 @@ class RetryPolicy:
     ``waited_attempts`` on one target and pauses of ``waited_pause`` (RELIABILITY §3.2). Further attempts at a provider are at
     most ``budget_share`` of its calls and ``budget_rate`` a second, up to ``budget_most`` saved
     (Finagle, ``RetryBudget``: 20 % and a floor): a provider that is down is not hammered.
+    A call that timed out gets ``answering`` more attempts, without ever longer pauses, where
+    others are answered meanwhile: then it met hangs of single calls, not a provider that hangs.
     """
 
     base: float = 0.5
@@ -30,6 +32,11 @@ class RetryPolicy:
     budget_share: float = 0.2
     budget_rate: float = 1.0
     budget_most: float = 30.0
+    answering: int = 2
+
+    def longest_of(self, interactive: bool) -> float:
+        """The longest wait of a call for room; ``interactive``: a person waits for it."""
+        return self.waited_pause if interactive else self.longest_wait
 
 
 @dataclass(slots=True)
@@ -45,8 +52,9 @@ class Attempts:
     count: int = 0
     by_class: Counter[ErrorClass] = field(default_factory=Counter)
 
-    def delay(self, fault: Fault, now: float) -> float | None:
+    def delay(self, fault: Fault, now: float, *, answering: bool = False) -> float | None:
         """Seconds to wait before the next attempt, or ``None`` to give up on this target.
+        ``answering``: it answered another call since this one's first attempt began.
 
         A 429 that names neither limit nor quota is waited for like a rate limit; what it was is
         decided by whether the deployment answers anything meanwhile.
@@ -54,9 +62,13 @@ class Attempts:
         self.count += 1
         error_class = ErrorClass.RATE_LIMIT if fault.unsure else fault.error_class
         self.by_class[error_class] += 1
-        if self.by_class[error_class] >= TRAITS[error_class].attempts:
+        most = TRAITS[error_class].attempts
+        hung = answering and error_class is ErrorClass.TIMEOUT
+        if hung:
+            most += self.policy.answering
+        if self.by_class[error_class] >= most:
             return None
-        wait = self._wait(fault, self.by_class[error_class] - 1)
+        wait = self._wait(fault, 0 if hung else self.by_class[error_class] - 1)
         began = self.started if self.began is None else self.began
         if wait is None or now + wait - began > self.policy.total:
             return None

@@ -278,6 +278,19 @@ class Sender:
             )
 
 
+def replayed_row(row: JournalRow, answer: StoredAnswer) -> JournalRow:
+    """The row as somebody else's answer left it."""
+    return replace(
+        row,
+        state="ok",
+        response=answer.text,
+        tokens_in=answer.tokens_in,
+        tokens_out=answer.tokens_out,
+        tokens_cached=answer.tokens_cached,
+        cost=answer.cost,
+    )
+
+
 def _answered(verdict: Verdict) -> StoredAnswer | None:
     """The answer that somebody else paid for. Raises :class:`CallError` when there will be none,
     and :class:`Parked` when there will be one later."""

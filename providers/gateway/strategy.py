@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from providers.gateway.errors import TRAITS, ErrorClass
+from providers.gateway.errors import TRAITS, CallError, ErrorClass
 from providers.gateway.health import BY_HAND, Health
 from providers.gateway.types import Deployment, Route
 
@@ -121,6 +121,21 @@ def explain(
         for place, target in enumerate(choice.order)
     ]
     return told + [(one.target, one.reason) for one in choice.skipped]
+
+
+def nobody_error(skipped: Sequence[Skipped]) -> CallError:
+    """Why no target of a route is asked: the one that is back first speaks for all."""
+    if not skipped:
+        return CallError(ErrorClass.NOT_FOUND, "This route has no provider.", fatal=True)
+    unfit = [one for one in skipped if TRAITS[one.error_class].scope == "call"]
+    resting = [one for one in skipped if one not in unfit]
+    first = min(resting or unfit, key=lambda one: float("inf") if one.wait is None else one.wait)
+    return CallError(
+        first.error_class,
+        f"{first.target.provider}: {first.reason}",
+        fatal=bool(resting),
+        retry_after=first.wait,
+    )
 
 
 def _unfit(target: Deployment, needs: Needs) -> Skipped | None:

@@ -227,18 +227,25 @@ async def test_the_repair_carries_what_was_wrong() -> None:
     assert "required" in seen[1].messages[-1].content
 
 
+@pytest.mark.parametrize("act", [Act.WRONG_SCHEMA, Act.INVALID_JSON])
+async def test_a_repair_that_did_not_help_is_followed_by_the_question_anew(act: Act) -> None:
+    bench = Bench(scenario(act, Act.WRONG_SCHEMA))
+    result = await bench.gateway.chat(chat_call(), bench.route, SCOPE)
+    assert (result.repaired, bench.requests) == (True, [3])
+
+
 async def test_an_answer_that_stays_bad_fails_only_this_call() -> None:
     bench = Bench(Scenario(mix=(Step(act=Act.WRONG_SCHEMA),)))
     error = await failing(bench)
     assert (error.error_class, error.fatal) == (ErrorClass.BAD_ANSWER, False)
-    assert bench.requests == [2]
+    assert bench.requests == [3]
 
 
 async def test_asking_again_another_day_is_not_answered_by_the_old_failure() -> None:
-    bench = Bench(scenario(Act.WRONG_SCHEMA, Act.WRONG_SCHEMA))
+    bench = Bench(scenario(Act.WRONG_SCHEMA, Act.WRONG_SCHEMA, Act.WRONG_SCHEMA))
     await failing(bench)
     result = await bench.gateway.chat(chat_call(), bench.route, SCOPE)
-    assert (result.replayed, bench.requests) == (False, [3])
+    assert (result.replayed, bench.requests) == (False, [4])
 
 
 async def test_a_truncated_answer_gets_more_room_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.gateway.deadlines import ENOUGH, FLOOR, Deadlines
+from providers.gateway.deadlines import ENOUGH, FLOOR, MANY, SHORT_FLOOR, Deadlines
 from providers.gateway.errors import CallError, ErrorClass, Fault
 from providers.gateway.health import Health
 from providers.gateway.lanes import Lane
@@ -224,6 +224,18 @@ def test_no_limit_is_ever_above_the_configured_one(
     for seconds, tokens, late in seen:
         known.late(tokens) if late else known.answered(seconds, tokens)
         assert 0 < known.limit(tokens) <= configured
+
+
+def test_where_every_answer_is_short_a_hang_is_known_sooner() -> None:
+    known = Deadlines(30.0)
+    for _ in range(MANY - 1):
+        known.answered(0.2, 100)
+    assert known.limit(100) == FLOOR
+    known.answered(0.2, 100)
+    assert known.limit(100) == SHORT_FLOOR
+    for _ in range(MANY):
+        known.answered(0.45, 100)
+    assert SHORT_FLOOR < known.limit(100) < FLOOR
 
 
 async def test_deadlines_are_of_the_deployment_s_own_answers() -> None:
