@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
 from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import NoReturn
 
 from django.db import connections, transaction
@@ -26,9 +28,13 @@ from analyses import plan
 from analyses.models import ENDED, AnalysisSession, SessionStatus
 from analyses.runner.worker import Worker
 from analyses.services.advance import advance, locked
+from analyses.services.bulk import take_up
 from core.figures import duration
 from core.supervision import kernel
 from providers.models import CallState, LlmCall
+from providers.runner.collecting import collect_due
+
+log = logging.getLogger("openclio.worker")
 
 LOOK_EVERY = 0.25
 """Seconds between looks at the analysis."""
@@ -41,6 +47,9 @@ GRACE = 2.5
 
 HELPER_GRACE = 1.0
 """Seconds for the second worker to give back what it holds."""
+
+COLLECT_EVERY = 5.0
+"""Seconds between looks at which batches at providers are to be asked about."""
 
 LINE_EVERY = 5.0
 """Seconds between lines where the output is no terminal."""
@@ -61,7 +70,7 @@ def follow(session: AnalysisSession, abandon: Callable[[], NoReturn]) -> Analysi
     stopped = ENDED
     while session.status not in stopped:
         connections.close_all()
-        helper = _helper(session.pk)
+        helper = _helper(session)
         try:
             interrupted = asyncio.run(_follow(session.pk, helper, abandon))
         finally:
@@ -83,22 +92,42 @@ def _end(helper: BaseProcess) -> None:
         helper.join()
 
 
-def _helper(session_id: int) -> BaseProcess:
-    """A forked worker for everything but reading, so that numbers do not slow down calls."""
+def _helper(session: AnalysisSession) -> BaseProcess:
+    """A forked worker for everything but reading, so that numbers do not slow down calls. It also
+    fetches what providers answered in batches: it can be ended in the middle of that."""
     process = multiprocessing.get_context("fork").Process(
-        target=_help, args=(session_id, os.getpid()), daemon=True
+        target=_help,
+        args=(session.pk, os.getpid(), bool(session.params.get("bulk"))),
+        daemon=True,
     )
     process.start()
     return process
 
 
-def _help(session_id: int, parent: int) -> None:
+def _help(session_id: int, parent: int, batches: bool) -> None:
     kernel.die_with_parent(parent)
+    if batches:
+        Thread(target=_keep_collecting, daemon=True).start()
     stop = asyncio.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     worker = Worker(session_id=session_id, idle_exit=float("inf"), quit_when=stop.is_set)
     asyncio.run(worker.run())
+
+
+def _keep_collecting() -> NoReturn:
+    while True:
+        try:
+            collect()
+        except Exception:
+            log.exception("Batches at providers could not be looked at; they are looked at again.")
+        time.sleep(COLLECT_EVERY)
+
+
+def collect() -> None:
+    """Look at the batches at providers whose turn it is, and let what waited for them go on."""
+    collect_due()
+    take_up()
 
 
 async def _follow(session_id: int, helper: BaseProcess, abandon: Callable[[], NoReturn]) -> bool:

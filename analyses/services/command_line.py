@@ -44,13 +44,15 @@ class Plain(AppError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where models are called; all empty for the local engine."""
+    """Where models are called; all empty for the local engine. ``batches``: the server at the base
+    URL takes them, as the person at the terminal says."""
 
     provider: str = ""
     base_url: str = ""
     model: str = ""
     embedding_model: str = ""
     key: str = ""
+    batches: bool = False
 
 
 def actor(workspace: Workspace | None = None) -> User:
@@ -145,7 +147,11 @@ def deployments(target: Target) -> tuple[ModelDeployment | None, ModelDeployment
         embedding = None
         if target.embedding_model:
             embedding = _deployment(provider, target.embedding_model, embeds=True)
-        return _deployment(provider, target.model, embeds=False), embedding
+        chat = _deployment(provider, target.model, embeds=False)
+        if target.batches and not chat.offers_batches:
+            chat.offers_batches = True
+            chat.save(update_fields=["offers_batches"])
+        return chat, embedding
     if target.provider:
         return _named(workspace, target.provider)
     return None, None
@@ -199,10 +205,13 @@ def session_for(
     concurrency: int | None,
     fresh: bool,
     by_route: bool = False,
+    batches: bool = False,
 ) -> tuple[AnalysisSession, bool]:
     """The analysis of this file with these settings, and whether it existed before.
 
-    With ``by_route`` the portal's routes say who answers, and no model is named. An earlier one goes on where it stopped unless ``fresh`` asks for a new beginning.
+    With ``by_route`` the portal's routes say who answers, and no model is named; with ``batches``
+    conversations are read in the provider's batches. An earlier one goes on where it stopped
+    unless ``fresh`` asks for a new beginning.
     """
     identity = plan.identity_of(
         dataset.pk,
@@ -212,6 +221,7 @@ def session_for(
         limit,
         plan.PIPELINE_VERSION,
         *(["by route"] if by_route else []),
+        *(["batches"] if batches else []),
     )
     earlier = dataset.project.analyses.filter(params__identity=identity).order_by("-number").first()
     if earlier and not fresh and earlier.status != SessionStatus.CANCELLED:
@@ -227,7 +237,7 @@ def session_for(
         name=dataset.name,
         limit=limit,
         concurrency=concurrency,
-        params={"identity": identity},
+        params={"identity": identity, "bulk": batches},
         wake=False,
     )
     return session, False

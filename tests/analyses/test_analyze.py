@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import os
@@ -10,12 +11,19 @@ import subprocess
 import sys
 import time
 import urllib.request
+from io import StringIO
 from pathlib import Path
+from threading import Event
+from typing import NoReturn
 
 import psutil
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+
+from analyses.models import AnalysisSession
+from analyses.runner import terminal
+from core.errors import Conflict
 
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's prctl(2)")
@@ -74,6 +82,8 @@ def chats(tmp_path: Path) -> Path:
             "environment variable NO_SUCH is not set",
         ),
         (rows(1), ["--limit", "0"], "--limit must be at least 1"),
+        (rows(1), ["--batches"], "--batches needs --provider or --base-url"),
+        (rows(1), ["--by-route", "--batches"], "--batches needs --provider or --base-url"),
         (rows(1), ["--concurrency", "-3"], "--concurrency must be at least 1"),
         (rows(1), ["--out", "in.jsonl/sub"], "Results cannot be written"),
     ],
@@ -87,6 +97,61 @@ def test_it_says_at_once_what_is_wrong(tmp_path, monkeypatch, settings, content,
         call_command("analyze", "in.jsonl", *options)
     assert "\n" not in str(caught.value)
     assert caught.value.returncode != 0
+
+
+@pytest.mark.django_db
+def test_batches_are_asked_for_by_an_option_of_their_own(tmp_path, chats, monkeypatch, settings):
+    """The same file read at once and in batches are two analyses."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+    begun: list[AnalysisSession] = []
+
+    def follow(session: AnalysisSession, abandon: object) -> NoReturn:
+        begun.append(session)
+        raise Conflict(why="Seen.")
+
+    monkeypatch.setattr("analyses.management.commands.analyze.follow", follow)
+    monkeypatch.setattr("analyses.services.command_line.check_reachable", lambda chat: None)
+    where = ["--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--out", str(tmp_path / "out")]
+    for options in ([], ["--batches"], ["--batches"]):
+        with pytest.raises(CommandError, match="Seen"):
+            call_command("analyze", str(chats), *where, *options, stderr=StringIO())
+    assert [one.params["bulk"] for one in begun] == [False, True, True]
+    assert [one.number for one in begun] == [1, 2, 2]
+
+
+def test_the_second_worker_fetches_batches_where_there_are_any(monkeypatch):
+    looked = Event()
+
+    class Idle:
+        def __init__(self, **how: object) -> None: ...
+
+        async def run(self) -> None:
+            await asyncio.to_thread(looked.wait, 0.05)
+
+    monkeypatch.setattr(terminal, "Worker", Idle)
+    monkeypatch.setattr(terminal.kernel, "die_with_parent", lambda parent: None)
+    monkeypatch.setattr(terminal.signal, "signal", lambda *how: None)
+    monkeypatch.setattr(terminal, "_keep_collecting", looked.set)
+    terminal._help(1, 1, batches=False)
+    assert not looked.is_set()
+    terminal._help(1, 1, batches=True)
+    assert looked.wait(30)
+
+
+def test_a_look_that_fails_is_made_again(monkeypatch):
+    class Enough(BaseException):
+        pass
+
+    looks: list[Exception | Enough] = [ValueError("of any kind"), Enough()]
+
+    def collect() -> None:
+        raise looks.pop(0)
+
+    monkeypatch.setattr(terminal, "collect", collect)
+    monkeypatch.setattr(terminal, "COLLECT_EVERY", 0.0)
+    with pytest.raises(Enough):
+        terminal._keep_collecting()
+    assert looks == []
 
 
 def test_a_folder_is_no_file(tmp_path):

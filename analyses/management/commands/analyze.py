@@ -59,6 +59,11 @@ class Command(BaseCommand):
             metavar="VAR",
             help="environment variable that holds the key",
         )
+        parser.add_argument(
+            "--batches",
+            action="store_true",
+            help="read in the provider's batches: half the price, within a day",
+        )
         parser.add_argument("--concurrency", type=int, help="calls in flight at once")
         parser.add_argument("--limit", type=int, help="read only the first N conversations")
         parser.add_argument("--out", type=Path, help="folder for the results")
@@ -103,6 +108,7 @@ class Command(BaseCommand):
             concurrency=options["concurrency"],
             fresh=options["fresh"],
             by_route=options["by_route"],
+            batches=options["batches"],
         )
         if known and session.ended:
             self.stderr.write("Analysed before with these settings. Use --fresh to read it again.")
@@ -194,6 +200,8 @@ def target_of(options: dict[str, Any]) -> Target:
     for name in ("model", "embedding_model", "api_key_env"):
         if options[name] and not options["base_url"]:
             raise CommandError(f"--{name.replace('_', '-')} needs --base-url.")
+    if options["batches"] and not (options["base_url"] or options["provider"]):
+        raise CommandError("--batches needs --provider or --base-url.")
     variable = options["api_key_env"]
     if variable and not os.environ.get(variable):
         raise CommandError(f"The environment variable {variable} is not set.")
@@ -203,6 +211,7 @@ def target_of(options: dict[str, Any]) -> Target:
         model=options["model"],
         embedding_model=options["embedding_model"],
         key=os.environ.get(variable, "").strip() if variable else "",
+        batches=options["batches"],
     )
 
 

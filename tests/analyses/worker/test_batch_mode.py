@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.models import User
 from analyses import services
 from analyses.models import AnalysisSession, Outcome, SessionStatus
+from analyses.runner import terminal
 from analyses.selectors import starting
 from analyses.selectors.estimates import Estimate
 from analyses.services.sessions import claimable
@@ -37,6 +38,7 @@ from providers.models import (
 from providers.runner.bulk import DatabaseBulkStore
 from providers.services import doubt_lost_calls
 from tests.analyses.worker.batch_server import (
+    AFTER_READING,
     BatchServer,
     collected,
     facet_calls,
@@ -322,6 +324,18 @@ def test_waiting_costs_nothing(begin: Begin, serve: Serve) -> None:
     assert (LlmAttempt.objects.count(), LlmCall.objects.count()) == calls
     assert session.status == SessionStatus.RUNNING
     assert waiting(session) == session.batches.filter(stage="facets").count()
+
+
+def test_the_command_line_collects_without_a_portal(begin: Begin, serve: Serve) -> None:
+    server = serve()
+    session = run(begin(), skip=AFTER_READING)
+    assert session.read_count == 0
+    ProviderBatch.objects.update(polled_at=None)
+
+    terminal.collect()
+
+    assert not waiting(session)
+    check_paid(run(session, skip=AFTER_READING), server)
 
 
 def test_only_models_that_offer_batches_read_in_them(begin: Begin) -> None:
