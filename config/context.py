@@ -33,7 +33,7 @@ ON_PHONE = 4  # links in the bottom bar, besides "More"
 
 @dataclass(frozen=True)
 class Link:
-    """A place to go. ``key`` is pressed after G."""
+    """A place to go. ``key`` is pressed after G; ``also`` are addresses of pages that belong to it."""
 
     name: str
     icon: str
@@ -41,6 +41,7 @@ class Link:
     key: str = ""
     count: int | None = None
     current: bool = False
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,8 @@ class Shell:
             links.append(Link("Providers", "plug-connected", _address("providers:list"), "p"))
         if self.may_manage:
             links.append(Link("Members", "users", _address("accounts:members")))
-            links.append(Link("Limits", "hand-stop", _address("providers:limits")))
+            tabs = (_address("providers:answers"), _address("providers:books"))
+            links.append(Link("Limits", "hand-stop", _address("providers:limits"), also=tabs))
         return self._mark(*links)
 
     @property
@@ -219,7 +221,11 @@ class Shell:
     def _mark(self, *links: Link) -> list[Link]:
         """Mark the link with the longest address that the page's own begins with."""
         path = self._request.path
-        here = [link for link in links if link.href and path.startswith(link.href)]
+        here = [
+            link
+            for link in links
+            if link.href and path.startswith((link.href, *filter(None, link.also)))
+        ]
         best = max(here, key=lambda link: len(link.href), default=None)
         return [replace(link, current=link is best) for link in links if link.href]
 

@@ -56,12 +56,15 @@ class AnswersOut(Schema):
 
 
 class ForgetIn(Schema):
-    """Which answers to forget: those that match everything given. At least one is needed."""
+    """Which answers to forget: those that match everything given. At least one is needed.
+
+    An empty text is a value of its own: ``""`` are the answers without a prompt version.
+    """
 
     project: str | None = Field(default=None, description="A project's slug.")
-    model: str = Field(default="", max_length=200)
-    prompt_version: str = Field(default="", max_length=200)
-    purpose: str = Field(default="", max_length=20)
+    model: str | None = Field(default=None, max_length=200)
+    prompt_version: str | None = Field(default=None, max_length=200)
+    purpose: str | None = Field(default=None, max_length=20)
 
 
 class Forgotten(Schema):

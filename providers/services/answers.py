@@ -54,13 +54,14 @@ def forget_answers(
     actor: User,
     workspace: Workspace,
     project: int | None = None,
-    model: str = "",
-    prompt_version: str = "",
-    purpose: str = "",
+    model: str | None = None,
+    prompt_version: str | None = None,
+    purpose: str | None = None,
 ) -> int:
     """Remove stored answers that match everything given; returns how many. Owners only.
 
-    What they cost stays in the books; the same question is asked and paid again. Raises
+    ``None`` stands for any; an empty text is a value of its own: answers of before prompts had
+    versions. What they cost stays in the books; the same question is asked and paid again. Raises
     :class:`Invalid` when nothing is given, so that a slip does not empty everything.
     """
     require(actor, workspace, Role.OWNER)
@@ -70,7 +71,7 @@ def forget_answers(
         "prompt_version": prompt_version,
         "purpose": purpose,
     }
-    wanted = {name: value for name, value in given.items() if value not in (None, "")}
+    wanted = {name: value for name, value in given.items() if value is not None}
     if not wanted:
         raise Invalid(fields={"project": "Say which answers: a project, a model or a purpose."})
     count = _forget(LlmCall.objects.filter(workspace=workspace, **wanted))

@@ -52,7 +52,9 @@ def forget(request: HttpRequest) -> HttpResponse:
     user = person(request)
     workspace = current_workspace(user)
     wanted: dict[str, Any] = {
-        name: request.POST.get(name, "")[:200] for name in ("model", "prompt_version", "purpose")
+        name: request.POST[name][:200]
+        for name in ("model", "prompt_version", "purpose")
+        if name in request.POST
     }
     try:
         count = services.forget_answers(actor=user, workspace=workspace, **wanted)

@@ -99,3 +99,12 @@ def test_the_books_are_shown_and_downloaded(owner_client: Client, workspace: Wor
     none = page(owner_client, "books", since="2020-01-01", until="2020-01-31")
     assert "No calls in this time" in none
     assert page(owner_client, "books", since="x", until="9999-99-99")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["limits", "answers", "books"])
+def test_limits_are_lit_in_the_sidebar_on_each_of_their_pages(
+    owner_client: Client, name: str
+) -> None:
+    html = page(owner_client, name)
+    assert f'href="{reverse("providers:limits")}" title="Limits" aria-current="page"' in html

@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User, Workspace
@@ -174,6 +176,22 @@ def test_an_owner_forgets_answers_of_a_project(
     assert _kept() == {"b"}
     assert LlmCall.objects.get(fingerprint="a" * 64).cost == Decimal("0.00001234")
     assert AuditEvent.objects.get(action="answers.forgotten").data["count"] == 1
+
+
+def test_an_empty_prompt_version_is_one_of_its_own(
+    journal: DatabaseJournal, workspace: Workspace, owner: User, owner_client: Client
+) -> None:
+    for key, version in (("a", ""), ("b", "facets-1"), ("c", ""), ("d", "facets-1")):
+        bought(journal, key, prompt_version=version, purpose="facets" if key in "ab" else "names")
+    form = {"model": "m", "prompt_version": "", "purpose": "facets"}
+    owner_client.post(reverse("providers:answers-forget"), form)
+    assert _kept() == {"b", "c", "d"}
+    asked = {"prompt_version": ""}
+    answer = owner_client.post("/api/v1/answers/forget", asked, content_type="application/json")
+    assert answer.json() == {"forgotten": 1}
+    assert _kept() == {"b", "d"}
+    assert services.forget_answers(actor=owner, workspace=workspace, purpose="names") == 1
+    assert _kept() == {"b"}
 
 
 def test_stored_answers_are_listed_by_model_and_prompt(
