@@ -33,6 +33,7 @@ from core.figures import duration
 from core.supervision import kernel
 from providers.models import CallState, LlmCall
 from providers.runner.collecting import collect_due
+from providers.selectors.bulk import at_provider
 
 log = logging.getLogger("openclio.worker")
 
@@ -172,8 +173,8 @@ async def _watch(session_id: int, worker: Worker, over: asyncio.Event) -> None:
                 if time.monotonic() - ticked > TICK_EVERY:
                     ticked = time.monotonic()
                     await worker.db(_tick, session_id)
-                session = await worker.db(_load, session_id)
-                show.update(session)
+                session, away = await worker.db(_load, session_id)
+                show.update(session, away)
                 if session.status in STOPPED:
                     return
                 with suppress(TimeoutError):
@@ -182,15 +183,17 @@ async def _watch(session_id: int, worker: Worker, over: asyncio.Event) -> None:
         over.set()
 
 
-def _load(session_id: int) -> AnalysisSession:
-    """The analysis as it is now, with what it has cost so far."""
+def _load(session_id: int) -> tuple[AnalysisSession, int]:
+    """The analysis as it is now, with what it has cost so far, and how many of its conversations
+    are in batches at a provider."""
     session = AnalysisSession.objects.prefetch_related("stages").get(pk=session_id)
     if session.chat_id:
         spent = LlmCall.objects.filter(analysis_id=session_id).aggregate(
             dollars=Sum("cost"), unpriced=Count("pk", filter=Q(cost=None, state=CallState.OK))
         )
         session.cost, session.unpriced_calls = spent["dollars"] or Decimal(0), spent["unpriced"]
-    return session
+    found = at_provider(session_id) if session.params.get("bulk") else None
+    return session, found.calls if found else 0
 
 
 def _tick(session_id: int) -> None:
@@ -223,9 +226,11 @@ class _Rate:
         return (high - low) / (end - begin) if end > begin else 0.0
 
 
-def _words(session: AnalysisSession, rate: float) -> str:
+def _words(session: AnalysisSession, rate: float, away: int) -> str:
     left = (session.total - session.read_count - session.failed_count) / rate if rate else None
     parts = [f"{session.read_count:,} of {session.total:,}"]
+    if away:
+        parts.append(f"{away:,} in batches at the provider")
     if left:
         parts.append(f"{rate:.0f} a second")
         parts.append(f"{duration(left)} to read")
@@ -255,10 +260,10 @@ class _Bar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def update(self, session: AnalysisSession) -> None:
+    def update(self, session: AnalysisSession, away: int) -> None:
         """Redraw."""
         done, label = _fraction(session)
-        words = _words(session, self._rate(session.read_count))
+        words = _words(session, self._rate(session.read_count), away)
         self._progress.update(self._task, completed=done, description=label, words=words)
 
 
@@ -278,12 +283,12 @@ class _Lines(_Bar):
         return None
 
     @override
-    def update(self, session: AnalysisSession) -> None:
+    def update(self, session: AnalysisSession, away: int) -> None:
         """Write a line when the last one is old enough."""
         rate = self._rate(session.read_count)
         if time.monotonic() - self._written < LINE_EVERY:
             return
         self._written = time.monotonic()
         done, label = _fraction(session)
-        sys.stderr.write(f"{done:4.0%} {label}: {_words(session, rate)}\n")
+        sys.stderr.write(f"{done:4.0%} {label}: {_words(session, rate, away)}\n")
         sys.stderr.flush()

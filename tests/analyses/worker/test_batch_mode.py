@@ -330,11 +330,15 @@ def test_the_command_line_collects_without_a_portal(begin: Begin, serve: Serve) 
     server = serve()
     session = run(begin(), skip=AFTER_READING)
     assert session.read_count == 0
+    session, away = terminal._load(session.pk)
+    said = f"0 of {SIZE} · {SIZE} in batches at the provider · cost $0.00"
+    assert terminal._words(session, 0.0, away) == said
     ProviderBatch.objects.update(polled_at=None)
 
     terminal.collect()
 
     assert not waiting(session)
+    assert terminal._load(session.pk)[1] == 0
     check_paid(run(session, skip=AFTER_READING), server)
 
 
