@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -10,7 +12,15 @@ from django.views.decorators.http import require_safe
 from accounts.models import Role
 from accounts.selectors import person
 from accounts.services import reaches, role_of
+from analyses.models import AnalysisSession
 from analyses.selectors import comparisons, controls, readers, sessions, starting
+from providers.models import ModelDeployment
+
+
+def _others(session: AnalysisSession, found: Sequence[readers.Reader]) -> list[ModelDeployment]:
+    """Models beside which another one has read; comparing one with itself says nothing."""
+    models = starting.deployments_for(session.project)
+    return [one for one in models if any(reader.model != one.model for reader in found)]
 
 
 @login_required
@@ -25,7 +35,7 @@ def compare(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "session": session,
         "may_run": may_run,
         "may_switch": may_run and controls.allows(session, "providers"),
-        "models": starting.deployments_for(session.project) if may_run else [],
+        "models": _others(session, found) if may_run else [],
         "usual": comparisons.PROBES,
         "most": comparisons.MOST_PROBES,
         "comparisons": comparisons.comparisons_of(session),
