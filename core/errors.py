@@ -21,6 +21,7 @@ TEXTS: dict[str, str] = {
     "unreadable": "The file could not be read. {why}",
     "unknown_format": "We could not recognise this file. {why}",
     "provider_unreachable": "The provider could not be reached. {why}",
+    "unanswered": "No model of this route answered. {why}",
     "disk_full": (
         "The server's disk is almost full, so nothing more is taken. Nothing was changed, and what "
         "was saved before is safe. Ask an operator to make room, then try again."

@@ -13,6 +13,7 @@ urlpatterns = [
     path("providers/test/", views.test_all, name="test-all"),
     path("providers/routes/<slug:purpose>/", views.route, name="route"),
     path("providers/routes/<slug:purpose>/change/", views.change_route, name="route-change"),
+    path("providers/routes/<slug:purpose>/try/", views.try_route, name="route-try"),
     path("providers/new/", views.new, name="new"),
     path("providers/new/models/", views.models, name="models"),
     path("providers/<int:pk>/", views.detail, name="detail"),

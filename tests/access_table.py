@@ -136,15 +136,14 @@ TABLE: dict[str, list[Access]] = {
     "providers/events/": [Access("GET", (LOGIN, 404, 200, 403, 200, 200))],
     "providers/test/": [Access("POST", (LOGIN, 404, 302, 403, 302, 302))],
     "providers/routes/<slug:purpose>/": [
-        Access("GET", (LOGIN, 404, 302, 403, 302, 302), fill={"purpose": lambda _: "facets"})
+        Access("GET", (LOGIN, 404, 302, 403, 302, 302), fill=FACETS)
     ],
     "providers/routes/<slug:purpose>/change/": [
-        Access(
-            "POST",
-            (LOGIN, 404, 302, 403, 403, 302),
-            form={"strategy": "priority"},
-            fill={"purpose": lambda _: "facets"},
-        )
+        Access("POST", (LOGIN, 404, 302, 403, 403, 302), form={"strategy": "priority"}, fill=FACETS)
+    ],
+    "providers/routes/<slug:purpose>/try/": [
+        Access("GET", (LOGIN, 404, 200, 403, 200, 200), fill=FACETS),
+        Access("POST", (LOGIN, 404, 422, 403, 422, 422), form={"text": ""}, fill=FACETS),
     ],
     "providers/new/": [
         Access("GET", (LOGIN, 404, 200, 403, 403, 200)),
@@ -365,6 +364,9 @@ TABLE: dict[str, list[Access]] = {
     "api/v1/routes/<slug:purpose>": [
         Access("GET", (401, 404, 200, 403, 200, 200), fill=FACETS),
         Access("PUT", (401, 404, 200, 403, 403, 200), body={"cache_days": 7}, fill=FACETS),
+    ],
+    "api/v1/routes/<slug:purpose>/try": [
+        Access("POST", (401, 404, 422, 403, 422, 422), body={"text": ""}, fill=FACETS)
     ],
     "api/v1/answers": [Access("GET", (401, 404, 200, 403, 403, 200))],
     "api/v1/answers/forget": [

@@ -13,7 +13,8 @@ from accounts.services import require
 from core.errors import Invalid, NotFound
 from providers import services
 from providers.models import ModelDeployment, Purpose
-from providers.schemas import RouteIn, RouteOut
+from providers.runner import routed
+from providers.schemas import RouteIn, RouteOut, RouteTried, RouteTry
 from providers.selectors import route_plan, route_plans
 from providers.selectors.routes import RoutePlan, wants_vectors
 
@@ -53,6 +54,19 @@ def set_route(request: ApiRequest, purpose: str, body: RouteIn) -> Any:
         targets=_targets(workspace, purpose, plan, given.get("targets")),
     )
     return _plan(workspace, purpose)
+
+
+@router.post("/{slug:purpose}/try", response=RouteTried)
+def try_route(request: ApiRequest, purpose: str, body: RouteTry) -> Any:
+    """Put a question to it; counted like any call, and not kept. Analysts and owners."""
+    workspace = api_workspace(request.auth)
+    require(request.auth, workspace, Role.ANALYST)
+    if purpose not in Purpose.values:
+        raise NotFound
+    found = routed.ask_route(request.auth, workspace, purpose, body.text)
+    if found.problem:
+        raise routed.unanswered(found)
+    return found
 
 
 def _plan(workspace: Workspace, purpose: str) -> RoutePlan:

@@ -16,7 +16,7 @@ from providers.schemas.providers import (
     TestIn,
     TestOut,
 )
-from providers.schemas.routes import RouteIn, RouteOut
+from providers.schemas.routes import RouteIn, RouteOut, RouteTried, RouteTry
 
 __all__ = [
     "AnswersOut",
@@ -36,6 +36,8 @@ __all__ = [
     "RestIn",
     "RouteIn",
     "RouteOut",
+    "RouteTried",
+    "RouteTry",
     "TestIn",
     "TestOut",
     "UseIn",

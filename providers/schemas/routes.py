@@ -57,3 +57,37 @@ class RouteIn(Schema):
     def given(self) -> dict[str, Any]:
         """What was said, by name."""
         return self.model_dump(exclude_unset=True)
+
+
+class RouteTry(Schema):
+    """A question for a route: 1 to 2,000 characters."""
+
+    text: str = Field(max_length=2_000)
+
+
+class FailedOut(Schema):
+    """A model that was asked and gave no answer."""
+
+    provider: str
+    model: str
+    text: str
+
+
+class RouteTried(Schema):
+    """What a route answered. Costs in US dollars, null when a price is unknown.
+
+    ``cost`` is all that was paid. ``hedged``: a second model was asked ``hedged_after`` seconds
+    after the first; ``extra``, part of the cost, is the most that the slower may have cost.
+    """
+
+    answer: str
+    provider: str
+    model: str
+    seconds: float
+    tokens_in: int
+    tokens_out: int
+    cost: float | None
+    hedged: bool
+    hedged_after: float | None
+    extra: float | None
+    failed: list[FailedOut]

@@ -25,6 +25,7 @@ from providers.views.listing import (
 from providers.views.prices import drop_price, prices, reprice
 from providers.views.routes import change as change_route
 from providers.views.routes import route
+from providers.views.routing import try_route
 from providers.views.trying import try_it
 from providers.views.use import use
 
@@ -57,5 +58,6 @@ __all__ = [
     "test",
     "test_all",
     "try_it",
+    "try_route",
     "use",
 ]
