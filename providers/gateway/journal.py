@@ -201,7 +201,8 @@ class MemoryStore:
 
 
 QUIET = 3
-"""After so many lingers without a group, the next one leaves at once."""
+"""After so many lingers without a group, or so many groups of one caller in a row, the next one
+leaves at once."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -211,8 +212,8 @@ class _Group(Generic[Item, Result]):
     """Gathers items and hands them over together, one group at a time, in order of arrival.
 
     A group leaves when ``limit`` items wait, or when the first of them has waited ``linger``
-    seconds, or, while a group is under way, as soon as that one is done. After a quiet spell
-    nobody is waited for: a lone call would only lose time.
+    seconds, or, while a group is under way, as soon as that one is done. After a quiet spell, and
+    where nobody came along the last times, nobody is waited for: a lone call would only lose time.
     """
 
     def __init__(
@@ -234,6 +235,7 @@ class _Group(Generic[Item, Result]):
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._ended = float("-inf")
+        self._callers = self._alone = 0
 
     def add(self, items: Sequence[Item]) -> asyncio.Future[Result]:
         """Queue items; the future resolves when their group was handled."""
@@ -242,11 +244,13 @@ class _Group(Generic[Item, Result]):
             self._done = loop.create_future()
         done = self._done
         self._waiting.extend(items)
+        self._callers += 1
         if self._task is None:
             if len(self._waiting) >= self._limit:
                 self._start()
             elif self._timer is None:
-                quiet = loop.time() - self._ended > QUIET * self._linger
+                spell = loop.time() - self._ended > QUIET * self._linger
+                quiet = spell or self._alone >= QUIET
                 self._timer = loop.call_later(0 if quiet else self._linger, self._start)
         return done
 
@@ -261,6 +265,8 @@ class _Group(Generic[Item, Result]):
         while self._done is not None:
             items, done = self._waiting, self._done
             self._waiting, self._done = [], None
+            self._alone = self._alone + 1 if self._callers == 1 else 0
+            self._callers = 0
             await self._handle(items, done)
         self._task = None
         self._ended = asyncio.get_running_loop().time()

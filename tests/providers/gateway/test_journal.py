@@ -7,7 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from providers.gateway.journal import GroupCommitJournal, JournalRow, MemoryStore, Verdicts
+from providers.gateway.journal import (
+    QUIET,
+    GroupCommitJournal,
+    JournalRow,
+    MemoryStore,
+    Verdicts,
+)
 
 
 def row(key: str, state: str = "sent") -> JournalRow:
@@ -19,6 +25,15 @@ async def test_rows_of_many_calls_share_a_commit() -> None:
     journal = GroupCommitJournal(store, linger=0.02, max_rows=32)
     await asyncio.gather(*[journal.write(row(str(i))) for i in range(20)])
     assert store.groups == [20]
+    await journal.aclose()
+
+
+async def test_where_nobody_came_along_nobody_is_waited_for() -> None:
+    journal = GroupCommitJournal(MemoryStore(), linger=5)
+    for number in range(2 * QUIET):
+        if number < QUIET:  # the first ones leave as they would after a quiet spell
+            journal._writes._ended = float("-inf")
+        await asyncio.wait_for(journal.write(row(str(number))), 2)
     await journal.aclose()
 
 
