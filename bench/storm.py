@@ -4,7 +4,9 @@
 calls twice through the gateway to a scripted server in a process of its own, once undisturbed and
 once with 20 % 429s, 5 % 500s, 2 % dropped connections, 2 % malformed answers and 1 % hangs. The
 journal is the product's own, in a throw-away SQLite database, and its sums are compared with the
-bill that the server keeps.
+bill that the server keeps. ``--concurrency`` are the calls on the wire at each target. As in an
+analysis (:class:`analyses.runner.reading.Reader`), ``AHEAD`` conversations for each of them are in
+work, in both runs, and up to as many again while calls wait to be sent once more.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ async def send(
     targets: list[Provider], workspace: int, tag: str, calls: int, concurrency: int
 ) -> dict[str, Any]:
     """All calls, so many at once; how many were answered and how long that took."""
+    from analyses.runner.ports import AHEAD
     from bench.gateway import call, target
     from providers.gateway.errors import CallError
     from providers.gateway.types import CallScope, Route, Timeouts
@@ -61,19 +64,32 @@ async def send(
         )
     )
     gateway, scope = open_gateway(workspace), CallScope(workspace=workspace, owner=f"bench:{tag}")
-    numbers, failed, walls = iter(range(calls)), {}, []
+    failed, walls = {}, []
+    numbers, tasks = iter(range(calls)), set()
+    most = AHEAD * concurrency
 
-    async def worker() -> None:
-        for number in numbers:
-            started = time.perf_counter()
-            try:
-                await gateway.chat(call(f"{tag} {number}"), route, scope)
-            except CallError as error:
-                failed[error.error_class.value] = failed.get(error.error_class.value, 0) + 1
-            walls.append(time.perf_counter() - started)
+    def fill(_done: object = None) -> None:
+        tasks.difference_update([task for task in tasks if task.done()])
+        while len(tasks) - min(most, gateway.pausing) < most:
+            number = next(numbers, None)
+            if number is None:
+                return
+            task = asyncio.create_task(one_call(number))
+            tasks.add(task)
+            task.add_done_callback(fill)
+
+    async def one_call(number: int) -> None:
+        started = time.perf_counter()
+        try:
+            await gateway.chat(call(f"{tag} {number}"), route, scope)
+        except CallError as error:
+            failed[error.error_class.value] = failed.get(error.error_class.value, 0) + 1
+        walls.append(time.perf_counter() - started)
 
     started, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*[worker() for _ in range(concurrency)])
+    fill()
+    while tasks:
+        await asyncio.wait(set(tasks))
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     await gateway.aclose()
     walls.sort()

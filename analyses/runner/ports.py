@@ -55,6 +55,11 @@ class Ports:
     batched: bool = False
     """Whether conversations are read in provider batches."""
 
+    @property
+    def pausing(self) -> int:
+        """Calls of this analysis that wait to be sent again."""
+        return self.gateway.pausing if self.gateway is not None else 0
+
     def share(self, calls: int) -> None:
         """Set this process's share of the calls on the wire."""
         for target in self.targets:

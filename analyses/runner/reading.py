@@ -80,8 +80,14 @@ class Reader:
     @property
     def hungry(self) -> bool:
         """Whether another batch should be claimed: fewer conversations wait than calls are free."""
-        free = self.limit - len(self._tasks)
-        return not self.stopping and len(self._queue) + len(self._later) <= free // 2
+        waiting = len(self._queue) + len(self._later)
+        return not self.stopping and waiting <= self._free // 2
+
+    @property
+    def _free(self) -> int:
+        """Conversations that may be begun. Those whose calls wait to be sent again hold nothing
+        and do not count, up to as many again."""
+        return self.limit + min(self.limit, self.ports.pausing) - len(self._tasks)
 
     @property
     def idle(self) -> bool:
@@ -96,7 +102,7 @@ class Reader:
 
     def fill(self) -> None:
         """Start calls until the limit is reached."""
-        while self._queue and len(self._tasks) < self.limit and not self.stopping:
+        while self._queue and self._free > 0 and not self.stopping:
             batch, prepared = self._queue.popleft()
             if batch.lost:
                 continue
