@@ -35,6 +35,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("analyses.runner.reading.AGAIN", (0.05, 0.1))
     monkeypatch.setattr("providers.gateway.gateway.RetryPolicy", partial(RetryPolicy, base=0.02))
+    # Hundreds of calls fail one after the other; each waits for company in the journal.
+    monkeypatch.setattr("providers.runner.gateways.GROUP_SECONDS", 0.001)
 
 
 @pytest.mark.parametrize(
