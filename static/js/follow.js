@@ -57,7 +57,7 @@ function put(fresh) {
   if (!panel || panel.isEqualNode(fresh)) return;
   if (used(panel)) { waiting.set(fresh.id, fresh); return; }
   waiting.delete(fresh.id);
-  window.Idiomorph.morph(panel, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true });
+  window.Idiomorph.morph(panel, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: document.activeElement.matches('input, select, textarea') });
   window.htmx?.process(document.getElementById(fresh.id));
 }
 

@@ -103,15 +103,19 @@ function flash(element, before) {
   });
 }
 
+const FIELDS = 'input, select, textarea';
+
 function replace(existing, fresh) {
   prepare(existing, fresh);
   const before = numbers(existing);
   const putBack = pin(existing);
+  const used = existing.contains(document.activeElement);
   window.Idiomorph.morph(existing, fresh, {
     morphStyle: 'outerHTML',
-    ignoreActiveValue: true,
+    ignoreActiveValue: document.activeElement.matches(FIELDS), // a button's words must change with it
     callbacks: {
       beforeNodeRemoved: node => {
+        if (existing.id === 'live-actions') return true; // what can no longer be done must not stay
         if (node.nodeType !== 1 || !node.contains(document.activeElement)) return true;
         node.firstElementChild?.classList.add('gone'); // stays, faded, while it has the focus
         return false;
@@ -119,6 +123,11 @@ function replace(existing, fresh) {
     },
   });
   putBack();
+  if (used && document.activeElement === document.body) { // beside the buttons: a held key presses none
+    const place = one(`#${fresh.id}`);
+    place.tabIndex = -1;
+    place.focus({ preventScroll: true });
+  }
   flash(one(`#${fresh.id}`) || existing, before);
 }
 
