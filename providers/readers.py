@@ -76,6 +76,10 @@ COLUMNS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 activity exports), Anthropic (Claude Console, usage), OpenRouter (activity), and plain words."""
 
 
+LONGEST_CELL = 10_000
+"""Characters; the csv module's own limit is one for the whole process, and others raise it."""
+
+
 @dataclass(frozen=True, slots=True)
 class UsageLine:
     """What a provider says of one model on one day (UTC); ``None`` for what it does not say."""
@@ -98,6 +102,8 @@ def read_usage(lines: Iterable[str]) -> list[UsageLine]:
         for number, row in enumerate(reader, start=2):
             if number > MOST_LINES:
                 raise Invalid(f"The file has more than {MOST_LINES:,} lines.")
+            if any(len(cell) > LONGEST_CELL for cell in row):
+                raise csv.Error("a cell is too long")
             if any(cell.strip() for cell in row):
                 rows.append(_line(number, row, found))
     except csv.Error as error:

@@ -220,10 +220,10 @@ def retry_after_ignored() -> Iterator[None]:
     """A server that says how long to wait is asked again as soon as any other."""
     delay = Attempts.delay
 
-    def deaf(self: Attempts, fault: Fault, now: float) -> float | None:
+    def deaf(self: Attempts, fault: Fault, now: float, **more: bool) -> float | None:
         told, fault.retry_after = fault.retry_after, None
         try:
-            return delay(self, fault, now)
+            return delay(self, fault, now, **more)
         finally:
             fault.retry_after = told
 
