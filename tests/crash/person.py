@@ -5,6 +5,7 @@ Reads one JSON object a line and answers with one. It calls the services that th
 
 import json
 import sys
+from decimal import Decimal
 
 import django
 
@@ -46,9 +47,9 @@ def begin(number, url, concurrency, seconds, reconciles, limit):
             key="sk-script",
             chat_model=f"script-{number}",
             embedding_model=f"vectors-{number}",
-            price_in=1,
-            price_out=2,
-            embedding_price=1,
+            price_in=Decimal(1),
+            price_out=Decimal(2),
+            embedding_price=Decimal(1),
             concurrency=concurrency,
             first_byte_timeout=seconds,
             total_timeout=seconds,
