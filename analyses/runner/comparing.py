@@ -205,7 +205,8 @@ async def _ask(
 
 
 async def _no_vectors(texts: Sequence[str]) -> Any:
-    raise NotImplementedError("Comparing embeds by itself.")
+    """Reading asks for no vectors; a stage that does has no provider for them here."""
+    raise CallFailed("not_found", "A comparison has no model for vectors.", fatal=True)
 
 
 def _params(session: AnalysisSession) -> FacetsParams:
